@@ -1,0 +1,122 @@
+# Everything a person or a CI job runs. `make` alone prints the list below; the list is made of the ## comments.
+# Needs Python 3.11 or newer, make and bash; `setup` brings the rest into .venv/.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.ONESHELL:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Newer than the lock and pyproject.toml: .venv has what they say.
+STAMP := $(VENV)/.setup-done
+# Another interpreter: make setup PYTHON=/usr/bin/python3.13
+PYTHON ?=
+# More for pytest: make unit PYTEST_ARGS="-k ordering -x"
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## Bring the locked tools and TrueUp itself into .venv/; at once when nothing changed
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
+		python=''
+		for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do
+			if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+				python=$$candidate
+				break
+			fi
+		done
+		if [ -z "$$python" ]; then
+			echo 'setup: Python 3.11 or newer is missing.' >&2
+			echo "  found: $$(python3 --version 2>&1 || true); looked for: $(PYTHON) python3 python3.13 python3.12 python3.11" >&2
+			echo '  cure: install one, or name it: make setup PYTHON=/path/to/python3.12' >&2
+			exit 1
+		fi
+		echo "setup: creating $(VENV) with $$("$$python" --version)" >&2
+		if ! "$$python" -m venv --clear $(VENV); then
+			echo "setup: $$python cannot create a virtual environment." >&2
+			echo '  cure: on Debian and Ubuntu install the package python3-venv of the same version' >&2
+			exit 1
+		fi
+	fi
+	echo 'setup: installing requirements-dev.lock' >&2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	# no-build-isolation: hatchling comes from the lock too, by hash
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+.PHONY: demo
+demo: setup ## The whole pipeline on two live databases, with kills and a proof; KEEP=1 leaves it running
+	$(BIN)/trueup demo $(if $(KEEP),--keep)
+
+.PHONY: stack-up
+stack-up: setup ## Start the local stack: Kafka, Connect, registry, three Postgres servers
+	$(BIN)/trueup stack up
+
+.PHONY: stack-down
+stack-down: setup ## Stop the local stack
+	$(BIN)/trueup stack down
+
+.PHONY: test
+test: lint types ## What CI runs: lint, types, then all tests, those without servers first
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: setup ## Code style, format and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+.PHONY: types
+types: setup ## mypy, strict, over code and tests
+	$(BIN)/mypy
+
+.PHONY: unit
+unit: setup ## Tests of one step or one rule each; no servers
+	$(BIN)/pytest $(PYTEST_ARGS) tests/unit tests/rules
+
+.PHONY: properties
+properties: setup ## Tests of many generated inputs; no servers
+	$(BIN)/pytest $(PYTEST_ARGS) $(wildcard tests/properties tests/simulation)
+
+.PHONY: integration
+integration: setup ## Tests on the real local stack
+	$(BIN)/pytest $(PYTEST_ARGS) tests/integration
+
+.PHONY: chaos-kills
+chaos-kills: setup ## The longer suite: workers killed and stopped under load, then verified
+	$(BIN)/pytest $(PYTEST_ARGS) -m chaos tests/chaos
+
+.PHONY: bench-drain
+bench-drain: setup ## Drain 200,000 captured changes beside a bare loop; the last line is JSON
+	$(BIN)/python -m tests.benchmarks.drain
+
+.PHONY: wheel
+wheel: setup ## Build the wheel into dist/
+	$(BIN)/python -m build --wheel --no-isolation
+
+.PHONY: format
+format: setup ## Rewrite code to the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# uv is needed for this target alone, so it stays out of the lock.
+UV := build/lock-tools/bin/uv
+UV_COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: lock
+lock: ## Rewrite the two lock files after a change of pins; UPGRADE=1 takes newer transitive versions
+	test -x $(UV) || { python3 -m venv build/lock-tools && build/lock-tools/bin/pip install --quiet uv==0.13.9; }
+	$(UV_COMPILE) $(if $(UPGRADE),--upgrade) -o requirements.lock pyproject.toml >/dev/null
+	$(UV_COMPILE) $(if $(UPGRADE),--upgrade) -o requirements-dev.lock --group dev pyproject.toml >/dev/null
+
+.PHONY: clean
+clean: ## Remove build results and caches; .venv/ and the stack's var/ stay
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find streams tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,68 @@
+"""The words of messages about registrations: names of nodes, examples, and what comes in a later version.
+
+STOP AND READ: a field that enters model/registration.py leaves NOT_YET_FIELDS (a test compares).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+NODE_WORDS: Final[dict[str, str]] = {
+    "System": "a system registration",
+    "Replica": "a replica registration",
+    "Table": "a table registration",
+    "Owner": "the owner of a table",
+    "Source": "the source of a table",
+    "ColumnVersion": "a version by column",
+    "Cause": "the cause of a table",
+    "Window": "a window",
+    "Check": "a check",
+    "ColumnRule": "the rule of a replica column",
+    "Copy": "a copy",
+    "Settings": "trueup.toml",
+    "KafkaSettings": "section [kafka]",
+    "ConnectSettings": "section [connect]",
+    "RegistrySettings": "section [registry]",
+    "WorkerSettings": "section [worker]",
+}
+
+EXAMPLES: Final[dict[str, str]] = {
+    "system": "shop",
+    "replica": "reporting",
+    "kind": "postgresql",
+    "dsn": "${env:SHOP_DSN}",
+    "capture_dsn": "${env:SHOP_CAPTURE_DSN}",
+    "ddl_dsn": "${env:SHOP_DSN}",
+    "epoch": "1",
+    "owner": "{system: shop, team: order desk}",
+    "source": "{table: public.orders}",
+    "table": "public.orders",
+    "key": "[order_id]",
+    "version": "log",
+    "column": "updated_at",
+    "uncertainty": "2s",
+    "cause": "{column: change_reason}",
+    "window": "{within: 5s, objective: 99.9%}",
+    "within": "5s",
+    "objective": "99.9%",
+    "checks": "[{column: amount, min: 0}]",
+    "one_of": "[EUR, USD]",
+    "replicas": "[{replica: reporting}]",
+    "columns": "{id: order_id}",
+    "from": "amount",
+    "cast": '"numeric(12,2)"',
+}
+
+# Design sections 4 to 11: fields and values that later issues bring.
+NOT_YET_FIELDS: Final[dict[str, frozenset[str]]] = {
+    "System": frozenset({"heartbeat"}),
+    "Table": frozenset(
+        {"writers", "policy", "evolve", "effects", "rules", "mask", "columns", "requests", "cases"}
+    ),
+    "Check": frozenset({"matches", "length", "compare", "age", "rule"}),
+    "Copy": frozenset({"checks", "rules", "effects", "filter"}),
+    "ColumnVersion": frozenset({"policy", "prefer"}),
+}
+NOT_YET_VALUES: Final[frozenset[tuple[str, Any]]] = frozenset(
+    {("kind", "mariadb"), ("kind", "mysql"), ("on_violation", "escalate"), ("mask", "hmac")}
+)

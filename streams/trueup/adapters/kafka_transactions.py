@@ -1,0 +1,124 @@
+"""Writing to Kafka, transactionally: the one client that produces truth (design 6).
+
+One producer per capture partition, with `transactional.id = trueup-decide-<topic>-<partition>`: starting it fences the
+former owner of the partition, wherever that still runs, and waits until its open transaction has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from trueup.adapters.kafka_errors import from_kafka
+from trueup.model.errors import TrueUpError
+
+_BATCH_BYTES_MAX: Final = 512 << 10  # several batches per request keep the broker's append short; arbitrary
+_REQUEST_BYTES_MAX: Final = 10 << 20  # topics are created with max.message.bytes of the same size
+_RETRY_BACKOFF_MS: Final = 20  # the KIP-890 check answers NotEnoughReplicas once per transaction; 100 ms was the tail
+
+Headers = list[tuple[str, bytes]]
+
+
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
+    """A record to write. Its partition is the partition of the capture record it comes from."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class PartitionProducer:
+    """Writes the batches of one capture partition, each as one transaction."""
+
+    def __init__(self, bootstrap_servers: str, topic: str, partition: int, transaction_timeout_ms: int) -> None:
+        self.source = TopicPartition(topic, partition)
+        self._what = f"{topic}/{partition}"
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=bootstrap_servers,
+            client_id=f"trueup-decide-{topic}-{partition}",
+            transactional_id=f"trueup-decide-{topic}-{partition}",
+            transaction_timeout_ms=transaction_timeout_ms,
+            acks="all",
+            max_batch_size=_BATCH_BYTES_MAX,
+            max_request_size=_REQUEST_BYTES_MAX,
+            retry_backoff_ms=_RETRY_BACKOFF_MS,
+            request_timeout_ms=transaction_timeout_ms,
+        )
+
+    async def start(self) -> None:
+        """Fences the former owner and waits for its transaction to end. Raises Unreachable."""
+        try:
+            await self._producer.start()
+        except Exception as exc:
+            await self.stop()
+            raise from_kafka(exc, f"starting the producer of {self._what}") from exc
+
+    async def stop(self) -> None:
+        """Gives the producer up; an open transaction is aborted by the broker or by the next owner."""
+        try:
+            await self._producer.stop()
+        except Exception as exc:
+            # A producer in a fatal state raises its state again on stop; there is nothing left to lose in it.
+            _ = from_kafka(exc, f"stopping the producer of {self._what}")
+
+    async def commit(
+        self, records: Iterable[Outgoing], *, group: str, next_offset: int, metadata: str
+    ) -> dict[str, int]:
+        """Writes records and the input offset as one transaction, all or nothing.
+
+        1. begin; 2. records, each topic in the given order; 3. the group's offset with its metadata; 4. commit.
+
+        :return: by topic, the offset behind the last record written.
+        :raises Fenced: a newer owner exists. Any other error leaves the outcome unknown: the caller starts a new
+            producer and reads the committed offset.
+        """
+        try:
+            await self._producer.begin_transaction()  # 1
+            written = await self._send(records)  # 2
+            offsets = {self.source: OffsetAndMetadata(next_offset, metadata)}
+            await self._producer.send_offsets_to_transaction(offsets, group)  # 3
+            await self._producer.commit_transaction()  # 4
+        except asyncio.CancelledError:
+            raise
+        except TrueUpError:
+            raise
+        except Exception as exc:
+            raise from_kafka(exc, f"committing a batch of {self._what}") from exc
+        return written
+
+    async def _send(self, records: Iterable[Outgoing]) -> dict[str, int]:
+        builders: dict[str, Any] = {}
+        pending: list[tuple[str, asyncio.Future[Any]]] = []
+        for record in records:
+            builder = builders.get(record.topic)
+            if builder is None:
+                builder = builders[record.topic] = self._producer.create_batch()
+            if not self._append(builder, record):
+                pending.append((record.topic, await self._submit(builder, record.topic)))
+                builder = builders[record.topic] = self._producer.create_batch()
+                self._append(builder, record)
+        for topic, builder in builders.items():
+            pending.append((topic, await self._submit(builder, topic)))
+        written: dict[str, int] = {}
+        for topic, future in pending:
+            metadata = await future
+            written[topic] = metadata.offset
+        return {topic: offset + builders[topic].record_count() for topic, offset in written.items()}
+
+    @staticmethod
+    def _append(builder: Any, record: Outgoing) -> bool:
+        appended = builder.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers))
+        return appended is not None
+
+    async def _submit(self, builder: Any, topic: str) -> asyncio.Future[Any]:
+        builder.close()
+        future: asyncio.Future[Any] = await self._producer.send_batch(
+            builder, topic, partition=self.source.partition
+        )
+        return future

@@ -1,0 +1,113 @@
+"""Definitions at a replica as text: schema trueup, the copies, the writer's rights. No I/O.
+
+`adapters.postgres_replica_ddl` compares them with the catalog; `adapters.postgres_sql` has the statements that write.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from trueup.adapters.postgres_sql import literal, quoted, table_name, type_name
+from trueup.model.version import VERSION_BYTES
+from trueup.model.write import REPLICA_OUTCOMES, VERSION_COLUMN, CopyPlan
+
+_COPY_FILLFACTOR: Final = 90
+"""Room for updates on the same page (HOT: no index is written). 80 to 90 is usual; more costs reads of the whole table."""
+
+_PROGRESS_FILLFACTOR: Final = 50
+"""One row per partition, updated with every batch."""
+
+SCHEMA: Final = "CREATE SCHEMA trueup"
+
+TABLES: Final[dict[str, tuple[str, ...]]] = {
+    "progress": (
+        f"""CREATE TABLE trueup.progress (
+    topic text NOT NULL,
+    partition int NOT NULL,
+    token bigint NOT NULL,
+    next_offset bigint,
+    {" ".join(f"{outcome.value} bigint NOT NULL DEFAULT 0," for outcome in REPLICA_OUTCOMES)}
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic, partition)
+) WITH (fillfactor = {_PROGRESS_FILLFACTOR})""",
+    ),
+    "deleted_keys": (
+        """CREATE TABLE trueup.deleted_keys (
+    target text NOT NULL,
+    key bytea NOT NULL,
+    version bytea NOT NULL,
+    PRIMARY KEY (target, key)
+)""",
+    ),
+    "dead_letters": (
+        """CREATE TABLE trueup.dead_letters (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    target text NOT NULL,
+    topic text NOT NULL,
+    partition int NOT NULL,
+    record_offset bigint NOT NULL,
+    key bytea NOT NULL,
+    value bytea,
+    version bytea NOT NULL,
+    stage text NOT NULL,
+    error_class text NOT NULL,
+    sqlstate text,
+    reason text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    superseded_at timestamptz,
+    UNIQUE (target, topic, partition, record_offset)
+)""",
+        "CREATE INDEX dead_letters_open ON trueup.dead_letters (target, key) WHERE superseded_at IS NULL",
+    ),
+    "copies": (
+        """CREATE TABLE trueup.copies (
+    target text PRIMARY KEY,
+    fingerprint text NOT NULL,
+    plan jsonb NOT NULL
+)""",
+    ),
+}
+
+
+def create_copy(plan: CopyPlan) -> str:
+    """CREATE TABLE of a copy. Nothing but the key is NOT NULL: that is the source's promise, not ours."""
+    lines = [f"    {quoted(column.name)} {type_name(column.target_type)}" for column in plan.columns]
+    lines.append(f"    {VERSION_COLUMN} bytea NOT NULL")
+    lines.append(f"    PRIMARY KEY ({', '.join(quoted(name) for name in plan.key)})")
+    return f"CREATE TABLE {table_name(plan)} (\n" + ",\n".join(lines) + f"\n) WITH (fillfactor = {_COPY_FILLFACTOR})"
+
+
+def adopt_copy(plan: CopyPlan) -> str:
+    """The ALTER that makes an existing table a copy: its rows get the lowest version, so that every change is newer."""
+    lowest = literal("\\x" + bytes(VERSION_BYTES).hex())
+    return f"ALTER TABLE {table_name(plan)} ADD COLUMN {VERSION_COLUMN} bytea NOT NULL DEFAULT {lowest}::bytea"
+
+
+def record_copy(plan: CopyPlan) -> str:
+    """Remember what a copy was made as."""
+    values = (plan.target, plan.fingerprint, msgspec.json.encode(plan).decode())
+    return f"INSERT INTO trueup.copies (target, fingerprint, plan) VALUES ({', '.join(map(literal, values))})"
+
+
+def create_schema(schema: str) -> str:
+    return f"CREATE SCHEMA {quoted(schema)}"
+
+
+def grant_usage(schema: str, role: str) -> str:
+    return f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(role)}"
+
+
+def grant_writes(table: str, role: str) -> str:
+    """Rows only: the writer of a copy can neither change nor empty a table. `table` is quoted."""
+    return f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {quoted(role)}"
+
+
+def grant_reads(table: str, role: str) -> str:
+    return f"GRANT SELECT ON {table} TO {quoted(role)}"
+
+
+def grant_staging(database: str, role: str) -> str:
+    """Batches are staged in temporary tables."""
+    return f"GRANT TEMPORARY ON DATABASE {quoted(database)} TO {quoted(role)}"

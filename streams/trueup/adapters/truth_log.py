@@ -1,0 +1,125 @@
+"""Reading Kafka outside the batch lane: committed offsets of the deciding group, and truth topics for recovery.
+
+Readers here have no group; they read committed records only, of partitions they name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
+
+from trueup.adapters.kafka_errors import from_kafka
+from trueup.model.errors import Stalled
+
+_POLL_MS: Final = 500
+_FETCH_BYTES_MAX: Final = 4 << 20
+_SILENCE_S_MAX: Final = 60.0  # a partition below its end that delivers nothing for so long is stuck (faust#176, #597)
+
+
+class TruthLog:
+    """One consumer for offsets, one per recovery. Use from the event loop that started it."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._offsets: AIOKafkaConsumer | None = None
+        self._admin: AIOKafkaAdminClient | None = None
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connects. Raises Unreachable."""
+        async with self._starting:
+            if self._offsets is not None:
+                return
+            consumer = self._consumer()
+            admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers, client_id="trueup-truth-log")
+            try:
+                await consumer.start()
+                await admin.start()
+            except Exception as exc:
+                await consumer.stop()
+                await admin.close()
+                raise from_kafka(exc, "connecting") from exc
+            self._offsets, self._admin = consumer, admin
+
+    async def stop(self) -> None:
+        consumer, admin, self._offsets, self._admin = self._offsets, self._admin, None, None
+        if consumer is not None:
+            await consumer.stop()
+        if admin is not None:
+            await admin.close()
+
+    def _consumer(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap_servers,
+            client_id="trueup-truth-log",
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=_FETCH_BYTES_MAX,
+            check_crcs=False,
+        )
+
+    async def committed(self, group: str, topic: str, partition: int) -> tuple[int, str] | None:
+        """The group's committed offset of a partition and its metadata; None when it never committed."""
+        await self.start()
+        assert self._admin is not None  # noqa: S101 - start() sets it or raises
+        tp = TopicPartition(topic, partition)
+        try:
+            offsets = await self._admin.list_consumer_group_offsets(group, partitions=[tp])
+        except Exception as exc:
+            raise from_kafka(exc, f"reading the committed offset of {topic}/{partition}") from exc
+        found = offsets.get(tp)
+        return None if found is None or found.offset < 0 else (found.offset, found.metadata or "")
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """First offset and last stable offset of a partition."""
+        await self.start()
+        assert self._offsets is not None  # noqa: S101 - start() sets it or raises
+        tp = TopicPartition(topic, partition)
+        try:
+            begin = (await self._offsets.beginning_offsets([tp]))[tp]
+            end = (await self._offsets.end_offsets([tp]))[tp]
+        except Exception as exc:
+            raise from_kafka(exc, f"reading the offsets of {topic}/{partition}") from exc
+        return begin, end
+
+    async def read(
+        self, topic: str, partition: int, start: int, end: int
+    ) -> AsyncIterator[tuple[list[tuple[bytes, bytes]], int]]:
+        """Committed (key, value) pairs from start to end, in batches with the position behind each.
+
+        The end may lie behind a transaction marker, which is no record: the position decides, not the last record.
+        :raises Stalled: nothing arrives although the end is not reached.
+        """
+        consumer = self._consumer()
+        tp = TopicPartition(topic, partition)
+        loop = asyncio.get_running_loop()
+        try:
+            await consumer.start()
+            consumer.assign([tp])
+            consumer.seek(tp, start)
+            position, moved_at = start, loop.time()
+            while position < end:
+                fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS)
+                now_at = await consumer.position(tp)
+                if now_at > position:
+                    position, moved_at = now_at, loop.time()
+                    yield [(r.key, r.value) for r in fetched.get(tp, ())], position
+                elif loop.time() - moved_at > _SILENCE_S_MAX:
+                    raise Stalled(
+                        f'reading "{topic}" partition {partition} stands still',
+                        detail=f"position {position}, end {end}",
+                        hint="see the broker's log; the worker is started anew",
+                    )
+        except Stalled:
+            raise
+        except Exception as exc:
+            raise from_kafka(exc, f"reading {topic}/{partition}") from exc
+        finally:
+            await consumer.stop()

@@ -1,0 +1,94 @@
+"""The local store of a truth table partition: RocksDB, holding version and content hash by key, and how far it is.
+
+A cache of the truth topic, nothing more: lost or stale, it is brought up to date from there before anything is decided.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+
+from trueup.model.decision import Held
+from trueup.model.version import VERSION_BYTES, Version
+
+# Faust's own default is 2 GiB of block cache per table and partition; one small cache is shared by all of a process.
+_BLOCK_CACHE_BYTES: Final = 32 << 20
+_WRITE_BUFFER_BYTES: Final = 4 << 20
+_KEY_PREFIX: Final = b"k"
+_POSITION: Final = b"p"
+_IDENTITY: Final = b"i"
+
+
+class TruthStore:
+    """One partition's store.
+
+    :param identity: what the store belongs to (topic id and partition); a store of another identity is discarded.
+    """
+
+    _cache: Cache | None = None
+
+    def __init__(self, path: Path, identity: bytes) -> None:
+        self.path = path
+        self._identity = identity
+        self._db = self._open()
+        if self._db.get(_IDENTITY) != identity:
+            self.discard()
+
+    def _open(self) -> Rdict:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return Rdict(str(self.path), options=_options(), access_type=AccessType.read_write())
+
+    def discard(self) -> None:
+        """Forgets everything; the truth topic has it."""
+        self._db.close()
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._db = self._open()
+        self._db[_IDENTITY] = self._identity
+
+    @property
+    def position(self) -> int:
+        """The offset of the truth topic up to which the store is complete."""
+        raw = self._db.get(_POSITION)
+        return 0 if raw is None else int.from_bytes(raw, "big")
+
+    def get_many(self, keys: Iterable[bytes]) -> dict[bytes, Held]:
+        """What is held of each key; keys never seen are absent."""
+        asked = list(keys)
+        found: list[Any] = self._db.get([_KEY_PREFIX + key for key in asked])
+        return {
+            key: Held(Version(raw[:VERSION_BYTES]), raw[VERSION_BYTES:])
+            for key, raw in zip(asked, found, strict=True)
+            if raw is not None
+        }
+
+    def put_many(self, changes: Mapping[bytes, bytes], position: int) -> None:
+        """Writes version and hash (concatenated) by key together with the position they bring the store to."""
+        batch = WriteBatch(raw_mode=True)
+        for key, held in changes.items():
+            batch.put(_KEY_PREFIX + key, held)
+        batch.put(_POSITION, position.to_bytes(8, "big"))
+        self._db.write(batch)
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _options() -> Options:
+    if TruthStore._cache is None:
+        TruthStore._cache = Cache(_BLOCK_CACHE_BYTES)
+    table = BlockBasedOptions()
+    table.set_block_cache(TruthStore._cache)
+    table.set_bloom_filter(10, block_based=False)  # most keys of a growing table are new: answer "absent" from memory
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+    options.set_max_write_buffer_number(2)
+    options.set_max_open_files(64)
+    options.set_block_based_table_factory(table)
+    options.set_keep_log_file_num(1)
+    options.set_max_total_wal_size(16 << 20)
+    return options

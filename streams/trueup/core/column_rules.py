@@ -1,0 +1,175 @@
+"""Rules that need the source's columns: what a registration names exists there, with a type to match.
+
+Without a database: `core.registration_rules` and `core.table_rules`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from trueup.core.avro_types import avro_primitive, base_type, is_array
+from trueup.core.rules_copy import compile_copy
+from trueup.core.table_rules import OWN_PREFIX, plain_rule
+from trueup.core.truth_schema import avro_name
+from trueup.model.columns import CapturedTable, Column
+from trueup.model.problem import FieldPath, Problem
+from trueup.model.registration import Check, ColumnVersion, Copy, Table
+
+_INTEGERS: Final = frozenset({"smallint", "integer", "bigint"})
+_NUMBERS: Final = _INTEGERS | {"numeric", "real", "double precision"}
+_TIMES: Final = frozenset({"timestamp with time zone", "timestamp without time zone"})
+_TEXTS: Final = frozenset({"text", "character varying", "character", "name", "citext", "uuid"})
+
+_Mistake = tuple[FieldPath, str, str]
+
+
+def problems_with_columns(table: Table, captured: CapturedTable, *, file: str | None = None) -> list[Problem]:
+    """All mistakes that show only beside the source's columns; `file`: the registration's label."""
+    columns = {column.name: column for column in captured.columns}
+    found: list[_Mistake] = [*_captured_mistakes(table, captured), *_key_mistakes(table, columns)]
+    if isinstance(table.version, ColumnVersion):
+        found += _version_mistakes(table, table.version, columns)
+    if table.cause is not None:
+        found += _absent(table, table.cause.column, columns, ("cause", "column"))
+    for index, check in enumerate(table.checks):
+        found += _check_mistakes(table, check, columns, ("checks", index))
+    for index, copy in enumerate(table.replicas):
+        found += _copy_mistakes(table, copy, captured, ("replicas", index))
+    label = file or f"schemas/tables/{table.table}.yaml"
+    return [Problem(file=label, path=path, primary=primary, hint=hint) for path, primary, hint in found]
+
+
+def _absent(table: Table, name: str, columns: Iterable[str], path: FieldPath) -> Iterator[_Mistake]:
+    if name not in columns:
+        close = difflib.get_close_matches(name, list(columns), n=1)
+        guess = f'did you mean "{close[0]}"? ' if close else ""
+        primary = f'column "{name}" does not exist in source table "{table.source.table}"'
+        yield path, primary, f"{guess}columns there: {', '.join(columns)}"
+
+
+def _captured_mistakes(table: Table, captured: CapturedTable) -> Iterator[_Mistake]:
+    path = ("source", "table")
+    avro_names: dict[str, str] = {}
+    for column in captured.columns:
+        if avro_primitive(column) is None:
+            primary = f'column "{column.name}" has type {column.pg_type}, which is not supported yet'
+            yield path, primary, "change the column's type in the source, or do not register the table"
+        if column.name.startswith(OWN_PREFIX):
+            primary = f'source table has a column "{column.name}" of TrueUp: it is itself a copy'
+            yield path, primary, "register the table at the system that owns it"
+        if (earlier := avro_names.setdefault(avro_name(column.name), column.name)) != column.name:
+            primary = f'columns "{earlier}" and "{column.name}" have the same name in Avro'
+            yield (
+                path,
+                primary,
+                "rename one of them in the source; letters, digits and underscore tell them apart",
+            )
+
+
+def _key_mistakes(table: Table, columns: dict[str, Column]) -> Iterator[_Mistake]:
+    for index, name in enumerate(table.key):
+        yield from _absent(table, name, columns, ("key", index))
+
+
+def _version_mistakes(table: Table, version: ColumnVersion, columns: dict[str, Column]) -> Iterator[_Mistake]:
+    path = ("version", "column")
+    yield from _absent(table, version.column, columns, path)
+    column = columns.get(version.column)
+    if column is None:
+        return
+    is_time = not is_array(column) and base_type(column.pg_type) in _TIMES
+    if not is_time and column.pg_type not in _INTEGERS:
+        primary = f'column "{column.name}" has type {column.pg_type} and cannot order changes'
+        yield path, primary, "name a timestamp or integer column, or write version: log"
+    elif version.uncertainty is not None and not is_time:
+        primary = f'column "{column.name}" is a counter: uncertainty is for times'
+        yield ("version", "uncertainty"), primary, "remove uncertainty"
+    if column.nullable:
+        primary = f'version column "{column.name}" may be null, and null has no order'
+        yield path, primary, f'ALTER TABLE {table.source.table} ALTER COLUMN "{column.name}" SET NOT NULL'
+
+
+def _check_mistakes(
+    table: Table, check: Check, columns: dict[str, Column], path: FieldPath
+) -> Iterator[_Mistake]:
+    yield from _absent(table, check.column, columns, (*path, "column"))
+    column = columns.get(check.column)
+    if column is None:
+        return
+    is_number = column.kind == "b" and column.pg_type.partition("(")[0] in _NUMBERS
+    for field, bound in (("min", check.min), ("max", check.max)):
+        if bound is not None and not is_number:
+            primary = f'"{field}" compares numbers, and column "{column.name}" has type {column.pg_type}'
+            yield (*path, field), primary, f"use one_of or not_null, or name a number column; remove {field}"
+    if check.one_of:
+        accepts, wanted = _one_of_values(column)
+        if accepts is None:
+            primary = f'"one_of" cannot be asked of column "{column.name}" of type {column.pg_type}'
+            yield (*path, "one_of"), primary, "name a text, enum, whole number or boolean column"
+            return
+        for index, value in enumerate(check.one_of):
+            if not accepts(value):
+                primary = f'value {index + 1} of "one_of" is not {wanted}, and column "{column.name}" is'
+                yield (*path, "one_of", index), primary, f"write {wanted}; text is put in quotes"
+
+
+def _one_of_values(column: Column) -> tuple[Callable[[object], bool] | None, str]:
+    if is_array(column):
+        return None, ""
+    base = base_type(column.pg_type)
+    if base == "boolean":
+        return lambda value: isinstance(value, bool), "true or false"
+    if base in _INTEGERS:
+        return lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"
+    if column.kind == "e" or base in _TEXTS:
+        return lambda value: isinstance(value, str), "text"
+    return None, ""
+
+
+def _copy_mistakes(table: Table, copy: Copy, captured: CapturedTable, path: FieldPath) -> Iterator[_Mistake]:
+    """What `compile_copy` refuses, at the column it refuses: asked column by column first, then as a whole."""
+    names = [column.name for column in captured.columns]
+    keyless = msgspec.structs.replace(table, key=[])
+    refused = False
+    for name, written in (copy.columns or {}).items():
+        rule = plain_rule(written)
+        here = (*path, "columns", name)
+        missing = list(
+            _absent(table, rule.from_, names, here if isinstance(written, str) else (*here, "from"))
+        )
+        reason = _refusal(keyless, msgspec.structs.replace(copy, columns={name: written}), captured)
+        if missing:
+            yield from missing
+        elif reason is not None:
+            field = "mask" if rule.mask is not None else "cast"
+            yield (
+                here if isinstance(written, str) else (*here, field),
+                reason,
+                f"change or remove the {field}",
+            )
+        refused = refused or bool(missing) or reason is not None
+    if not refused and set(table.key) <= set(names):
+        reason = _refusal(table, copy, captured)
+        if reason is not None:
+            hint = "copy each key column once as it is, under any name"
+            yield _key_path(table, copy, path), reason, hint
+
+
+def _refusal(table: Table, copy: Copy, captured: CapturedTable) -> str | None:
+    try:
+        compile_copy(table, copy, captured)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _key_path(table: Table, copy: Copy, path: FieldPath) -> FieldPath:
+    """The first changed column that comes from the key, else all columns."""
+    for name, written in (copy.columns or {}).items():
+        if plain_rule(written).from_ in table.key and not isinstance(written, str):
+            return (*path, "columns", name)
+    return (*path, "columns")

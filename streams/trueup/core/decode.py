@@ -1,0 +1,155 @@
+"""Step 1: the bytes of a capture record to a change event, or to the reason why they are none.
+
+Capture topics carry Debezium envelopes in Avro with Confluent framing (0x00, schema id, Avro) and keys in schemaless
+JSON. Schemas are looked up before (`schema_ids`), so decoding itself waits for nothing. `core.truth_codec` is the
+counterpart for truth topics.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import fastavro
+import msgspec
+from fastavro.types import Schema
+
+from trueup.model.decision import Reject
+from trueup.model.event import ChangeEvent, Ignorable, LogRecord, Op, Position
+
+STAGE: Final = "decode"
+EPOCH_HEADER: Final = "trueup.epoch"  # written by the connector on every record (InsertHeader)
+REPLAY_HEADER: Final = "trueup.replay_of"  # written by `trueup deadletters replay`: the offset of the original record
+_FRAME_BYTES: Final = 5
+_HINT: Final = "read it with: trueup deadletters show"
+_decode_sequence = msgspec.json.Decoder(list[str | None]).decode
+
+# The parts of Debezium's source block that are obeyed; the rest is skipped while reading, not decoded.
+_SOURCE_FIELDS: Final = ("name", "ts_us", "snapshot", "schema", "table", "sequence")
+
+
+def schema_ids(records: Iterable[LogRecord]) -> set[int]:
+    """The schema ids the records are framed with; unframed values are left to `decode`."""
+    values = (record.value for record in records)
+    return {int.from_bytes(v[1:5], "big") for v in values if v is not None and len(v) > _FRAME_BYTES and v[0] == 0}
+
+
+class EnvelopeDecoder:
+    """Decodes the envelopes of one writer schema.
+
+    :param writer: the Avro schema as JSON data, as the registry has it.
+    :raises ValueError: the schema is no Debezium envelope.
+    """
+
+    def __init__(self, writer: dict[str, Any]) -> None:
+        fields = {field["name"]: field for field in writer.get("fields", ())}
+        missing = {"before", "after", "source", "op"} - fields.keys()
+        if missing:
+            msg = f'schema "{writer.get("name")}" is no Debezium envelope: it lacks {", ".join(sorted(missing))}'
+            raise ValueError(msg)
+        self._writer: Schema = fastavro.parse_schema(writer)
+        self.row_schema = _row_of(fields["before"]["type"])
+        self.row_fields: tuple[str, ...] = tuple(field["name"] for field in self.row_schema["fields"])
+
+    def read(self, value: bytes) -> dict[str, Any]:
+        """The envelope. Raises whatever fastavro raises on bytes that are none, ValueError on bytes left over."""
+        stream = io.BytesIO(value)
+        stream.seek(_FRAME_BYTES)
+        envelope: Any = fastavro.schemaless_reader(stream, self._writer, None)
+        if stream.tell() != len(value):
+            msg = f"{len(value) - stream.tell()} bytes are left over after the envelope"
+            raise ValueError(msg)
+        return envelope  # type: ignore[no-any-return]
+
+
+def _row_of(union: Any) -> dict[str, Any]:
+    row: dict[str, Any] = next(branch for branch in union if isinstance(branch, dict))
+    return row
+
+
+def decode(record: LogRecord, decoders: Mapping[int, EnvelopeDecoder]) -> ChangeEvent | Ignorable | Reject:
+    """The change event of a record. Never raises on content: what cannot be decoded is a Reject."""
+    value = record.value
+    if value is None:
+        return Ignorable("tombstone")
+    if len(value) <= _FRAME_BYTES or value[0] != 0:
+        return _reject("NotFramed", "the value has no schema id in front")
+    decoder = decoders.get(int.from_bytes(value[1:5], "big"))
+    if decoder is None:
+        return _reject("SchemaMissing", f"schema id {int.from_bytes(value[1:5], 'big')} is not in the registry")
+    try:
+        envelope = decoder.read(value)
+    except Exception as exc:  # noqa: BLE001 - fastavro raises many classes on foreign bytes; all mean the same here
+        return _reject("NotAvro", f"the value does not follow its schema: {type(exc).__name__}")
+    return _event(record, envelope)
+
+
+def _event(record: LogRecord, envelope: dict[str, Any]) -> ChangeEvent | Ignorable | Reject:
+    try:
+        op = Op(envelope["op"])
+    except ValueError:
+        return _reject("OpMissing", "the envelope has no operation code that Debezium defines")
+    if op is Op.MESSAGE:
+        return Ignorable("logical message")
+    if op is Op.TRUNCATE:
+        return Reject(
+            STAGE,
+            "Truncate",
+            "the source table was truncated; a truncate has no keys and is not copied",
+            "delete the rows at the source with DELETE, then compare: trueup verify",
+        )
+    if record.key is None:
+        return _reject("KeyMissing", "a change of a row has no key")
+    epoch, replay_of = _headers(record)
+    if epoch is None:
+        return _reject("EpochMissing", f"header {EPOCH_HEADER} is missing: the record was not written by our connector")
+    source = envelope["source"]
+    try:
+        position = _position(op, source)
+    except (msgspec.MsgspecError, ValueError, TypeError):
+        return _reject("PositionMissing", "source.sequence is missing or not two numbers")
+    return ChangeEvent(
+        op=op,
+        system=source["name"],
+        schema=source["schema"],
+        table=source["table"],
+        key=record.key,
+        row=envelope["after"],
+        before=envelope["before"],
+        position=position,
+        commit_time_us=_commit_time_us(source),
+        epoch=epoch,
+        offset=record.offset,
+        replay_of=replay_of,
+    )
+
+
+def _headers(record: LogRecord) -> tuple[int | None, int | None]:
+    epoch = replay_of = None
+    for name, value in record.headers:
+        if name == EPOCH_HEADER and value.isdigit():
+            epoch = int(value)
+        elif name == REPLAY_HEADER and value.isdigit():
+            replay_of = int(value)
+    return epoch, replay_of
+
+
+def _position(op: Op, source: dict[str, Any]) -> Position | None:
+    """`source.sequence` is a JSON text of two texts; the first is null only before the first commit (design 5)."""
+    if op is Op.READ:
+        return None
+    commit, change = _decode_sequence(source["sequence"])
+    if change is None:
+        msg = "no position of the change"
+        raise ValueError(msg)
+    return Position(int(commit or 0), int(change))
+
+
+def _commit_time_us(source: dict[str, Any]) -> int:
+    ts_us = source.get("ts_us")
+    return int(ts_us) if ts_us is not None else int(source["ts_ms"]) * 1000
+
+
+def _reject(error_class: str, reason: str) -> Reject:
+    return Reject(STAGE, error_class, reason, _HINT)

@@ -1,0 +1,120 @@
+"""Step 4: which change of a key is newer, and has the source gone back? (design 5)
+
+Kafka's log is the order: the version of a `log` table is (epoch, capture offset). A table ordered by a column carries
+that column as rank in front of the offset. The source position decides nothing here; it guards.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any, Final
+
+import msgspec
+
+from trueup.model.decision import Escalate, Held, Outcome, Reject, Skip
+from trueup.model.errors import SourceWentBack
+from trueup.model.event import ChangeEvent, Op, Position
+from trueup.model.registration import ColumnVersion, duration_ms
+from trueup.model.version import RANK_MAX, RANK_MIN, Version, epoch_of, make_version, split_version
+
+STAGE: Final = "order"
+_EPOCH_START: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+
+
+class Guard(msgspec.Struct, frozen=True, gc=False):
+    """The highest source position seen along a partition in an epoch, and its commit time."""
+
+    epoch: int = 0
+    position: Position = Position(0, 0)
+    commit_time_us: int = 0
+
+
+def check_position(event: ChangeEvent, guard: Guard) -> Skip | Guard:
+    """The guard moved on, or Skip(duplicate) for an event that a capture without exactly-once repeated.
+
+    :raises SourceWentBack: lower position and newer commit time: the source was restored or failed over.
+    """
+    if event.position is None or event.replay_of is not None:
+        return guard
+    if event.epoch > guard.epoch or event.position >= guard.position:
+        return Guard(event.epoch, event.position, event.commit_time_us)
+    if event.epoch < guard.epoch:
+        return Skip(Outcome.STALE, "epoch is over")
+    if event.commit_time_us <= guard.commit_time_us:
+        return Skip(Outcome.DUPLICATE, "repeated by the capture")
+    raise SourceWentBack(
+        f'the log of system "{event.system}" went back',
+        detail=f"offset {event.offset} of {event.system}.{event.schema}.{event.table} is at {event.position}, "
+        f"after {guard.position}, with a newer commit time",
+        hint=f"the source was restored or failed over: raise the epoch with a new snapshot (trueup resync {event.system})",
+    )
+
+
+def version_of(event: ChangeEvent, column: ColumnVersion | None) -> Version | Reject:
+    """The version of an event. A replayed dead letter keeps the offset, so the age, of its original record."""
+    offset = event.offset if event.replay_of is None else event.replay_of
+    if column is None:
+        return make_version(event.epoch, offset)
+    image = event.before if event.op is Op.DELETE else event.row
+    rank = rank_of(None if image is None else image.get(column.column))
+    if rank is None:
+        return Reject(
+            STAGE,
+            "VersionMissing",
+            f'version column "{column.column}" holds no time and no integer',
+            "set the column NOT NULL; deletes need REPLICA IDENTITY FULL",
+        )
+    return make_version(event.epoch, offset, rank)
+
+
+def rank_of(value: Any) -> int | None:
+    """A time (ISO 8601 text) as microseconds since 1970, an integer as itself; None for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if RANK_MIN <= value <= RANK_MAX else None
+    if not isinstance(value, str):
+        return None
+    if _INTEGER.fullmatch(value):
+        return rank_of(int(value))
+    try:
+        moment = datetime.datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return (moment - _EPOCH_START) // datetime.timedelta(microseconds=1)
+
+
+def compare(
+    event: ChangeEvent, version: Version, content_hash: bytes, held: Held | None, column: ColumnVersion | None
+) -> Skip | Escalate | None:
+    """None when the event is newer than what is held and changes something."""
+    if held is None:
+        return None
+    # Unchanged rows of a new epoch are published all the same: the sweep would delete what carries the old epoch.
+    if content_hash == held.content_hash and epoch_of(version) == epoch_of(held.version):
+        return Skip(Outcome.UNCHANGED, "same content")
+    if version == held.version:
+        return Skip(Outcome.DUPLICATE, "same version")
+    if column is None:
+        return None if version > held.version else Skip(Outcome.STALE, "older than what is held")
+    return _compare_ranks(event, version, held, column)
+
+
+def _compare_ranks(event: ChangeEvent, version: Version, held: Held, column: ColumnVersion) -> Skip | Escalate | None:
+    epoch, rank, _ = split_version(version)
+    held_epoch, held_rank, _ = split_version(held.version)
+    if epoch != held_epoch:
+        return None if epoch > held_epoch else Skip(Outcome.STALE, "epoch is over")
+    uncertainty_us = duration_ms(column.uncertainty) * 1000 if column.uncertainty else 0
+    # A delete carries the version of the row it deletes, so an equal rank is the normal case and no conflict.
+    if event.op is Op.DELETE and rank >= held_rank:
+        return None
+    if abs(rank - held_rank) <= uncertainty_us:
+        return Escalate(
+            f"version column {column.column}",
+            "two changes with different content are too close to say which is newer",
+            "decide which is right and write it at the owner",
+        )
+    return None if rank > held_rank else Skip(Outcome.STALE, "older than what is held")

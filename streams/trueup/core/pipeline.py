@@ -1,0 +1,123 @@
+"""The whole way of a record on one page: decode > validate > authority > order > rules > route.
+
+`decide` is what a reader must trust. It is pure: the same record, held state and plan give the same decision, on every
+machine and at every time. All branching is here; the steps it calls are short. Who calls it and makes the decision
+durable is `runtime.decide_agent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from trueup.core.authority import check_authority
+from trueup.core.avro_types import avro_primitive
+from trueup.core.decode import EnvelopeDecoder, decode
+from trueup.core.ordering import Guard, check_position, compare, version_of
+from trueup.core.route import route
+from trueup.core.rules import CompiledCheck, cause_of, check_row
+from trueup.core.truth_codec import DELETED_HASH, TruthCodec, hash_row
+from trueup.core.truth_schema import avro_name
+from trueup.core.validate import validate
+from trueup.model.decision import Apply, Decision, Escalate, Held, Outcome, Reject, Skip, TruthRecord
+from trueup.model.event import Ignorable, LogRecord, Op
+from trueup.model.registration import ColumnVersion, Table
+
+_NEVER_TOASTED: Final = frozenset({"int", "long", "boolean", "float", "double"})
+
+
+class DecidePlan:
+    """A registration compiled for deciding: everything `decide` needs besides the record and the held state.
+
+    :param hole: unavailable.value.placeholder of the owner's connector.
+    """
+
+    def __init__(self, table: Table, codec: TruthCodec, hole: str) -> None:
+        self.table = table
+        self.codec = codec
+        self.hole = hole
+        self.decoders: dict[int, EnvelopeDecoder] = {}
+        self.key_columns = frozenset(table.key)
+        columns = codec.captured.columns
+        self.toastable = tuple(avro_name(c.name) for c in columns if avro_primitive(c) not in _NEVER_TOASTED)
+        self.checks = tuple(CompiledCheck(check) for check in table.checks)
+        self.version_column = _with_avro_name(table.version)
+
+
+def _with_avro_name(version: Any) -> ColumnVersion | None:
+    if not isinstance(version, ColumnVersion):
+        return None
+    return ColumnVersion(column=avro_name(version.column), uncertainty=version.uncertainty)
+
+
+def decide(record: LogRecord, held: Held | None, guard: Guard, plan: DecidePlan) -> tuple[Decision, Guard]:
+    """What becomes of one record, and the guard after it.
+
+    :raises SourceWentBack: the one finding that concerns the whole source and not this record.
+    """
+    event = decode(record, plan.decoders)
+    if isinstance(event, Ignorable):
+        return Skip(Outcome.IGNORED, event.what), guard
+    if isinstance(event, Reject):
+        return event, guard
+
+    refusal = validate(event, plan.key_columns, plan.toastable, plan.hole) or check_authority(event, plan.table)
+    if refusal is not None:
+        return refusal, guard
+
+    moved = check_position(event, guard)
+    if isinstance(moved, Skip):
+        return moved, guard
+    version = version_of(event, plan.version_column)
+    if isinstance(version, Reject):
+        return version, moved
+
+    row = None if event.op is Op.DELETE else event.row
+    row_bytes = None if row is None else plan.codec.encode_row(row)
+    content_hash = DELETED_HASH if row_bytes is None else hash_row(row_bytes)
+    verdict = compare(event, version, content_hash, held, plan.version_column)
+    if verdict is not None:
+        return verdict, moved
+
+    flags = () if row is None else check_row(row, plan.checks)
+    if isinstance(flags, Reject):
+        return flags, moved
+    cause = cause_of(event.before if row is None else row, plan.table)
+    return route(event, version, content_hash, row_bytes, flags, cause), moved
+
+
+class BatchDecision(msgspec.Struct):
+    """The decisions of one batch of a partition: what to publish, in order, and what to count."""
+
+    truths: list[TruthRecord]
+    dead: list[tuple[LogRecord, Reject | Escalate]]
+    counts: dict[Outcome, int]
+    guard: Guard
+    held: dict[bytes, Held]
+
+
+def decide_batch(
+    records: Iterable[LogRecord], held: Mapping[bytes, Held], guard: Guard, plan: DecidePlan
+) -> BatchDecision:
+    """Decides records in order; a later record of a key sees what an earlier one of the batch decided."""
+    batch = BatchDecision([], [], dict.fromkeys(Outcome, 0), guard, {})
+    for record in records:
+        key = record.key or b""
+        decision, batch.guard = decide(record, batch.held.get(key) or held.get(key), batch.guard, plan)
+        match decision:
+            case Apply(truth=truth):
+                batch.truths.append(truth)
+                batch.held[key] = Held(truth.version, truth.content_hash)
+                outcome = Outcome.APPLIED
+            case Skip(outcome=outcome):
+                pass
+            case Reject():
+                batch.dead.append((record, decision))
+                outcome = Outcome.REJECTED
+            case Escalate():
+                batch.dead.append((record, decision))
+                outcome = Outcome.ESCALATED
+        batch.counts[outcome] += 1
+    return batch

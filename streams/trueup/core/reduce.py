@@ -1,0 +1,49 @@
+"""A batch of truth records becomes one record per key: the newest. Older ones are counted, not decoded.
+
+Arrival order is not version order (a replay, a repair), so versions decide, sliced from the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from trueup.core.truth_codec import peek_version
+from trueup.model.decision import Outcome
+from trueup.model.event import LogRecord
+from trueup.model.write import Counts
+
+
+class Reduced(msgspec.Struct, frozen=True):
+    """The newest record of each key, sorted by key bytes so that two writers lock rows in the same order.
+
+    :param counts: how all the other records ended: coalesced, duplicate (the same version again), ignored.
+    """
+
+    records: list[LogRecord]
+    counts: Counts
+
+
+def reduce_batch(records: Sequence[LogRecord]) -> Reduced:
+    """One record per key. Records without key or value do not occur in truth topics; they are counted as ignored."""
+    newest: dict[bytes, LogRecord] = {}
+    versions: dict[bytes, bytes] = {}
+    coalesced = duplicate = ignored = 0
+    for record in records:
+        key, value = record.key, record.value
+        if key is None or value is None:
+            ignored += 1
+            continue
+        version = peek_version(value)
+        held = versions.get(key)
+        if held is None or version > held:
+            coalesced += held is not None
+            newest[key] = record
+            versions[key] = version
+        elif version == held:
+            duplicate += 1
+        else:
+            coalesced += 1
+    counts = {Outcome.COALESCED: coalesced, Outcome.DUPLICATE: duplicate, Outcome.IGNORED: ignored}
+    return Reduced([newest[key] for key in sorted(newest)], {outcome: n for outcome, n in counts.items() if n})

@@ -1,0 +1,104 @@
+"""Truth records to bytes and back, in Confluent framing: 0x00, schema id (4 bytes), Avro.
+
+`core.decode` is its counterpart for capture topics.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+from typing import Any, Final
+
+import fastavro
+from fastavro.types import Schema
+
+from trueup.core.truth_schema import captured_table
+from trueup.model.columns import CapturedTable
+from trueup.model.decision import DELETED_HASH, HASH_BYTES, Held, TruthRecord
+from trueup.model.event import Op, Position
+from trueup.model.version import VERSION_BYTES, Version
+
+_FRAME: Final = struct.Struct(">bI")
+_HEAD_START: Final = _FRAME.size
+_HASH_START: Final = _HEAD_START + VERSION_BYTES
+_HEAD_END: Final = _HASH_START + HASH_BYTES
+HELD_SLICE: Final = slice(_HEAD_START, _HEAD_END)  # version and content hash side by side, as the store keeps them
+_ROW_ABSENT: Final = b"\x00"  # Avro union index 0, zigzag
+_ROW_PRESENT: Final = b"\x02"  # Avro union index 1, zigzag
+
+
+def peek(value: bytes) -> Held:
+    """Version and content hash of a truth record's bytes, without decoding the rest."""
+    return Held(Version(value[_HEAD_START:_HASH_START]), value[_HASH_START:_HEAD_END])
+
+
+def peek_version(value: bytes) -> Version:
+    """The version alone."""
+    return Version(value[_HEAD_START:_HASH_START])
+
+
+def hash_row(row_bytes: bytes) -> bytes:
+    """The content hash of a row's Avro bytes."""
+    return hashlib.blake2b(row_bytes, digest_size=HASH_BYTES).digest()
+
+
+class TruthCodec:
+    """Encodes and decodes the truth records of one table under one registered schema id."""
+
+    def __init__(self, schema: dict[str, Any], schema_id: int) -> None:
+        self.schema_id = schema_id
+        self.captured: CapturedTable = captured_table(schema)
+        self._frame = _FRAME.pack(0, schema_id)
+        fields = schema["fields"]
+        self._full: Schema = fastavro.parse_schema(schema)
+        self._tail: Schema = fastavro.parse_schema({**schema, "name": "Tail", "fields": fields[2:-1]})
+        self.row_schema: dict[str, Any] = fields[-1]["type"][1]
+        self._row: Schema = fastavro.parse_schema({**self.row_schema, "namespace": schema["namespace"]})
+
+    def encode_row(self, row: dict[str, Any]) -> bytes:
+        """A row's Avro bytes. `row` is keyed by Avro field name, as decoded from the capture topic."""
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, self._row, row)
+        return out.getvalue()
+
+    def encode(self, record: TruthRecord) -> bytes:
+        """The record's bytes, framed."""
+        out = io.BytesIO()
+        fastavro.schemaless_writer(
+            out,
+            self._tail,
+            {
+                "op": record.op.value,
+                "commit_time_us": record.commit_time_us,
+                "position_commit": record.position.commit if record.position else None,
+                "position_change": record.position.change if record.position else None,
+                "cause": record.cause,
+                "flags": record.flags,
+            },
+        )
+        row = _ROW_ABSENT if record.row_bytes is None else _ROW_PRESENT + record.row_bytes
+        return b"".join((self._frame, record.version, record.content_hash, out.getvalue(), row))
+
+    def decode(self, key: bytes, value: bytes) -> TruthRecord:
+        """The record of framed bytes. Raises ValueError (or what fastavro raises) when they are no truth record."""
+        if value[:_HEAD_START] != self._frame:
+            msg = f"schema id {int.from_bytes(value[1:5], 'big')} where {self.schema_id} is registered"
+            raise ValueError(msg)
+        data: Any = fastavro.schemaless_reader(io.BytesIO(value[_HEAD_START:]), self._full, None)
+        commit, change = data["position_commit"], data["position_change"]
+        return TruthRecord(
+            key=key,
+            version=Version(data["version"]),
+            content_hash=data["content_hash"],
+            op=Op(data["op"]),
+            commit_time_us=data["commit_time_us"],
+            position=None if change is None else Position(commit, change),
+            cause=data["cause"],
+            flags=tuple(data["flags"]),
+            row=data["row"],
+            row_bytes=None,
+        )
+
+
+__all__ = ["DELETED_HASH", "HELD_SLICE", "TruthCodec", "hash_row", "peek", "peek_version"]

@@ -1,0 +1,87 @@
+"""What `core.pipeline.decide` answers, as values. Each input record ends in exactly one of them, counted by Outcome."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Final
+
+import msgspec
+
+from trueup.model.event import Op, Position
+from trueup.model.version import Version
+
+HASH_BYTES: Final = 16  # 128 bits: a chance collision of two contents of one key needs about 2**64 versions of it
+DELETED_HASH: Final = bytes(HASH_BYTES)  # the content of a deleted row
+
+
+class Outcome(enum.StrEnum):
+    """The one counted end of an input record at a stage (design 9)."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    UNCHANGED = "unchanged"
+    COALESCED = "coalesced"
+    REJECTED = "rejected"
+    ESCALATED = "escalated"
+    IGNORED = "ignored"
+
+
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """What the truth table knows of a key."""
+
+    version: Version
+    content_hash: bytes
+
+
+class TruthRecord(msgspec.Struct, frozen=True, gc=False):
+    """One record of a truth topic: the decided state of a key.
+
+    :param row: the full row in the captured types; None when op is d.
+    :param row_bytes: the same row in Avro; its hash is `content_hash`.
+    :param flags: descriptions of checks with `on_violation: flag` that the row violates.
+    """
+
+    key: bytes
+    version: Version
+    content_hash: bytes
+    op: Op
+    commit_time_us: int
+    position: Position | None
+    cause: str | None
+    flags: tuple[str, ...]
+    row: dict[str, Any] | None
+    row_bytes: bytes | None
+
+
+class Apply(msgspec.Struct, frozen=True, gc=False):
+    """Publish this truth."""
+
+    truth: TruthRecord
+
+
+class Skip(msgspec.Struct, frozen=True, gc=False):
+    """Nothing to publish: duplicate, stale, unchanged or ignored."""
+
+    outcome: Outcome
+    reason: str
+
+
+class Reject(msgspec.Struct, frozen=True, gc=False):
+    """Dead letter: `stage` and `error_class` are bounded sets, `reason` is for people and holds no column value."""
+
+    stage: str
+    error_class: str
+    reason: str
+    hint: str
+
+
+class Escalate(msgspec.Struct, frozen=True, gc=False):
+    """A case: rules cannot decide between the held truth and this event."""
+
+    rule: str
+    reason: str
+    hint: str
+
+
+Decision = Apply | Skip | Reject | Escalate

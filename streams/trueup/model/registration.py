@@ -1,0 +1,180 @@
+"""Registrations: what DBAs write in schemas/tables, connectors/systems and connectors/replicas (design 4).
+
+One tree of msgspec Structs is the loader and the JSON Schema at once. Unknown fields are refused. A field enters this
+file together with the code that obeys it. Reading files is `adapters.project_files`; the format for people is
+schemas/README.md.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+NAME_PATTERN: Final = r"^[a-z][a-z0-9_]{0,39}$"  # part of topic names, group ids and metric labels: short and plain
+DURATION_PATTERN: Final = r"^[0-9]+(ms|s|m|h)$"
+OBJECTIVE_PATTERN: Final = r"^[0-9]{2}(\.[0-9]{1,3})?%$"
+
+Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="lower case letters, digits, underscore; at most 40")]
+Duration = Annotated[str, Meta(pattern=DURATION_PATTERN, description="such as 500ms, 5s, 15m, 4h")]
+Reference = Annotated[str, Meta(description="a secret by reference: ${env:NAME} or ${file:PATH}")]
+
+_DURATION_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+
+
+def duration_ms(text: str) -> int:
+    """Milliseconds of a Duration. Raises ValueError on text outside DURATION_PATTERN."""
+    match = re.fullmatch(r"([0-9]+)(ms|s|m|h)", text)
+    if match is None:
+        msg = f"{text!r} is no duration"
+        raise ValueError(msg)
+    return int(match[1]) * _DURATION_UNITS_MS[match[2]]
+
+
+class _Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Strict in, short out."""
+
+
+class System(_Node, frozen=True):
+    """A database that owns tables. `dsn` is the owner's login used by `trueup apply` and `verify`; `capture_dsn` is the
+    least privileged one Debezium logs in with (default: the same)."""
+
+    system: Name
+    kind: Literal["postgresql"]
+    dsn: Reference
+    capture_dsn: Reference | None = None
+    epoch: Annotated[int, Meta(ge=1, le=4_000_000_000)] = 1
+
+
+class Replica(_Node, frozen=True):
+    """A database that holds copies. `dsn` is what apply workers log in with (data only); `ddl_dsn` is used by `trueup
+    apply` to create tables (default: the same)."""
+
+    replica: Name
+    kind: Literal["postgresql"]
+    dsn: Reference
+    ddl_dsn: Reference | None = None
+
+
+class Owner(_Node, frozen=True):
+    """The one authoritative system of a table, and the people to ask."""
+
+    system: Name
+    team: str | None = None
+
+
+class Source(_Node, frozen=True):
+    """The table in the owner's database: `schema.table`."""
+
+    table: Annotated[str, Meta(pattern=r"^[^.]+\.[^.]+$", description="schema.table")]
+
+    @property
+    def schema_name(self) -> str:
+        return self.table.split(".", 1)[0]
+
+    @property
+    def table_name(self) -> str:
+        return self.table.split(".", 1)[1]
+
+
+class ColumnVersion(_Node, frozen=True):
+    """Order by a column of the application: a time (microseconds) or a counter. `uncertainty` only for a time."""
+
+    column: str
+    uncertainty: Duration | None = None
+
+
+class Cause(_Node, frozen=True):
+    """The column that says why a row changed."""
+
+    column: str
+
+
+class Window(_Node, frozen=True):
+    """How long a copy may differ from its owner, from commit to commit, and for which share of changes that holds."""
+
+    within: Duration
+    objective: Annotated[str, Meta(pattern=OBJECTIVE_PATTERN)] = "99.9%"
+
+
+class Check(_Node, frozen=True):
+    """One declarative check on a column of the row after the change. Null violates only `not_null`."""
+
+    column: str
+    min: int | float | None = None
+    max: int | float | None = None
+    one_of: list[str | int | bool] | None = None
+    not_null: bool | None = None
+    on_violation: Literal["reject", "flag"] = "reject"
+
+
+class ColumnRule(_Node, frozen=True, rename={"from_": "from"}):
+    """Where a replica column comes from and how it is changed on the way."""
+
+    from_: str
+    cast: str | None = None
+    mask: Literal["sha256"] | None = None
+
+
+class Copy(_Node, frozen=True):
+    """One copy of a table at a replica. Without `table` the same schema.table; without `columns` every column."""
+
+    replica: Name
+    table: Annotated[str, Meta(pattern=r"^[^.]+\.[^.]+$")] | None = None
+    window: Window | None = None
+    columns: dict[str, str | ColumnRule] | None = None
+
+
+class Table(_Node, frozen=True):
+    """A registered table."""
+
+    table: Name
+    owner: Owner
+    source: Source
+    key: Annotated[list[str], Meta(min_length=1)]
+    version: Literal["log"] | ColumnVersion = "log"
+    cause: Cause | None = None
+    window: Window | None = None
+    checks: list[Check] = []
+    replicas: list[Copy] = []
+
+    @property
+    def capture_topic(self) -> str:
+        return f"{self.owner.system}.{self.source.table}"
+
+    @property
+    def truth_topic(self) -> str:
+        return f"trueup.truth.{self.table}"
+
+    @property
+    def dead_letter_topic(self) -> str:
+        return f"trueup.dead_letters.{self.table}"
+
+    def copy_at(self, replica: str) -> Copy | None:
+        """The copy this table has at a replica, or None."""
+        return next((copy for copy in self.replicas if copy.replica == replica), None)
+
+    def target_of(self, copy: Copy) -> str:
+        """schema.table of a copy."""
+        return copy.table or self.source.table
+
+    def window_of(self, copy: Copy) -> Window | None:
+        """The window of a copy: its own, else the table's."""
+        return copy.window or self.window
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything registered in a project folder, cross-checked; keyed by name, in the order of names."""
+
+    systems: dict[str, System]
+    replicas: dict[str, Replica]
+    tables: dict[str, Table]
+
+    def tables_owned_by(self, system: str) -> list[Table]:
+        return [table for table in self.tables.values() if table.owner.system == system]
+
+    def tables_copied_to(self, replica: str) -> list[tuple[Table, Copy]]:
+        copies = ((table, table.copy_at(replica)) for table in self.tables.values())
+        return [(table, copy) for table, copy in copies if copy is not None]

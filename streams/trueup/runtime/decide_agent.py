@@ -1,0 +1,239 @@
+"""The decide worker: capture topics to truth topics, each batch one Kafka transaction (design 6).
+
+`core.pipeline` decides; this file makes decisions durable and never looks into them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+from faust.types import TP
+
+from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
+from trueup.adapters.schema_registry import SchemaRegistry
+from trueup.adapters.truth_log import TruthLog
+from trueup.core.decode import EnvelopeDecoder, schema_ids
+from trueup.core.ordering import Guard
+from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch
+from trueup.model.decision import Escalate, Outcome, Reject
+from trueup.model.errors import BrokenInvariant, DeadLetterCapReached, SchemaChanged
+from trueup.model.event import LogRecord
+from trueup.model.settings import Settings
+from trueup.runtime.batch_lane import Batch
+from trueup.runtime.metrics import DecideMetrics
+from trueup.runtime.truth_table import TruthTable
+
+DECIDE_GROUP: Final = "trueup-decide"
+_DEAD_LETTER_VALUE_BYTES_MAX: Final = 9 << 20  # below max.message.bytes with headers; a larger original is cut, and says so
+
+log = structlog.get_logger("trueup.decide")
+
+
+class PartitionMemory(msgspec.Struct, frozen=True):
+    """What travels as metadata of the committed offset: outcome totals and the position guard of the partition."""
+
+    totals: dict[Outcome, int]
+    guard: Guard
+
+    @classmethod
+    def read(cls, text: str) -> PartitionMemory:
+        """Raises BrokenInvariant when the metadata is not ours."""
+        if not text:
+            return cls(dict.fromkeys(Outcome, 0), Guard())
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except msgspec.MsgspecError as exc:
+            raise BrokenInvariant(
+                "the committed offset carries metadata that TrueUp did not write",
+                detail=str(exc),
+                hint=f"see who else commits in group {DECIDE_GROUP}",
+            ) from exc
+
+    def write(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    def plus(self, counts: dict[Outcome, int], guard: Guard) -> PartitionMemory:
+        return PartitionMemory({o: self.totals.get(o, 0) + counts.get(o, 0) for o in Outcome}, guard)
+
+
+class _Owned:
+    """What this worker holds of one partition while it owns it."""
+
+    def __init__(self, producer: PartitionProducer, table: TruthTable, memory: PartitionMemory) -> None:
+        self.producer = producer
+        self.table = table
+        self.memory = memory
+
+
+class DecideHandler:
+    """Handler of the batch lane for capture partitions."""
+
+    def __init__(
+        self,
+        plans: dict[str, DecidePlan],
+        settings: Settings,
+        log_reader: TruthLog,
+        registry: SchemaRegistry,
+        metrics: DecideMetrics,
+        state_dir: Path,
+        topic_identity: Callable[[str], bytes],
+    ) -> None:
+        self._plans = plans
+        self._settings = settings
+        self._log = log_reader
+        self._registry = registry
+        self._metrics = metrics
+        self._state_dir = state_dir
+        self._topic_identity = topic_identity
+        self._owned: dict[TP, _Owned] = {}
+
+    async def prepare(self, tp: TP) -> int:
+        """Takes a partition over. The order is the guarantee (design 6): another one can read an offset about to move.
+
+        1. start the producer: the former owner is fenced and its transaction has ended;
+        2. read the committed offset with its totals;
+        3. bring the truth table up to the end of the truth partition.
+        """
+        await self.release(tp)
+        plan = self._plans[tp.topic]
+        kafka = self._settings.kafka
+        producer = PartitionProducer(kafka.bootstrap_servers, tp.topic, tp.partition, kafka.transaction_timeout_ms)
+        await producer.start()  # 1
+        table = None
+        try:
+            committed = await self._log.committed(DECIDE_GROUP, tp.topic, tp.partition)  # 2
+            truth_topic = plan.table.truth_topic
+            table = TruthTable(
+                self._log,
+                self._state_dir / "truth" / plan.table.table / str(tp.partition),
+                truth_topic,
+                tp.partition,
+                self._topic_identity(truth_topic),
+            )
+            read, seconds = await table.catch_up()  # 3
+            self._metrics.recovered(plan.table.table, read, seconds)
+            begin, _ = await self._log.bounds(tp.topic, tp.partition)
+        except BaseException:
+            if table is not None:
+                table.close()
+            await producer.stop()
+            raise
+        offset, metadata = committed if committed is not None else (begin, "")
+        memory = PartitionMemory.read(metadata)
+        self._owned[tp] = _Owned(producer, table, memory)
+        log.info(
+            "partition taken",
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=offset,
+            recovered=read,
+            seconds=round(seconds, 3),
+        )
+        return offset
+
+    async def release(self, tp: TP) -> None:
+        owned = self._owned.pop(tp, None)
+        if owned is not None:
+            owned.table.close()
+            await owned.producer.stop()
+
+    async def process(self, batch: Batch) -> None:
+        """Decides a batch and commits it: truths, dead letters, the offset and its totals in one transaction."""
+        started = time.monotonic()
+        owned, plan = self._owned[batch.tp], self._plans[batch.tp.topic]
+        records = [_log_record(record) for record in batch.records]
+        await self._learn_schemas(records, plan)
+        held = owned.table.get_many({record.key for record in records if record.key is not None})
+        decision = decide_batch(records, held, owned.memory.guard, plan)
+        memory = owned.memory.plus(decision.counts, decision.guard)
+        self._check_cap(memory, plan)
+        decided = time.monotonic()
+        written = await owned.producer.commit(
+            _outgoing(decision, plan), group=DECIDE_GROUP, next_offset=batch.end, metadata=memory.write()
+        )
+        position = written.get(plan.table.truth_topic)
+        if position is not None:
+            owned.table.put_many(decision.held, position)
+        owned.memory = memory
+        steps_s = {"decide": decided - started, "commit": time.monotonic() - decided}
+        self._metrics.counted(plan.table.table, decision.counts, steps_s)
+
+    async def _learn_schemas(self, records: list[LogRecord], plan: DecidePlan) -> None:
+        for schema_id in schema_ids(records) - plan.decoders.keys():
+            try:
+                schema = await asyncio.to_thread(self._registry.schema_by_id, schema_id)
+            except LookupError:
+                continue  # decode rejects such records one by one
+            try:
+                decoder = EnvelopeDecoder(schema)
+            except ValueError:
+                continue
+            _check_columns(decoder, plan)
+            plan.decoders[schema_id] = decoder
+
+    def _check_cap(self, memory: PartitionMemory, plan: DecidePlan) -> None:
+        cap = self._settings.worker.dead_letters_per_table_max
+        dead = memory.totals[Outcome.REJECTED] + memory.totals[Outcome.ESCALATED]
+        if dead > cap:
+            raise DeadLetterCapReached(
+                f'table "{plan.table.table}" has too many dead letters',
+                detail=f"{dead} in one partition, the cap is {cap} (worker.dead_letters_per_table_max)",
+                hint=f"see what they have in common: trueup deadletters list --table {plan.table.table}",
+            )
+
+
+def _check_columns(decoder: EnvelopeDecoder, plan: DecidePlan) -> None:
+    """The captured columns must be the registered ones: a column unknown to the truth would be dropped silently."""
+    registered = tuple(field["name"] for field in plan.codec.row_schema["fields"])
+    if set(decoder.row_fields) == set(registered):
+        return
+    added = sorted(set(decoder.row_fields) - set(registered))
+    gone = sorted(set(registered) - set(decoder.row_fields))
+    raise SchemaChanged(
+        f'the columns of "{plan.table.source.table}" changed at the source',
+        detail=f"added: {', '.join(added) or 'none'}; gone: {', '.join(gone) or 'none'}",
+        hint="run: trueup apply, then start the worker again",
+    )
+
+
+def _log_record(record: Any) -> LogRecord:
+    return LogRecord(
+        record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, record.headers
+    )
+
+
+def _outgoing(decision: BatchDecision, plan: DecidePlan) -> list[Outgoing]:
+    topic, encode = plan.table.truth_topic, plan.codec.encode
+    truths = [Outgoing(topic, truth.key, encode(truth)) for truth in decision.truths]
+    return truths + [_dead_letter(plan.table.dead_letter_topic, record, why) for record, why in decision.dead]
+
+
+def _dead_letter(topic: str, record: LogRecord, why: Reject | Escalate) -> Outgoing:
+    if isinstance(why, Reject):
+        stage, error_class = why.stage, why.error_class
+    else:
+        stage, error_class = "order", f"Undecided: {why.rule}"
+    headers = {
+        "trueup.stage": stage,
+        "trueup.error_class": error_class,
+        "trueup.reason": why.reason,
+        "trueup.hint": why.hint,
+        "trueup.topic": record.topic,
+        "trueup.partition": str(record.partition),
+        "trueup.offset": str(record.offset),
+    }
+    value = record.value
+    if value is not None and len(value) > _DEAD_LETTER_VALUE_BYTES_MAX:
+        headers["trueup.value_cut_from_bytes"] = str(len(value))
+        value = value[:_DEAD_LETTER_VALUE_BYTES_MAX]
+    original = tuple(record.headers)
+    return Outgoing(topic, record.key, value, original + tuple((k, v.encode()) for k, v in headers.items()))
+
+
+__all__ = ["DECIDE_GROUP", "DecideHandler", "PartitionMemory"]

@@ -1,0 +1,143 @@
+"""Every metric of TrueUp, in one file (Prometheus conventions: unit in the name, bounded labels, series initialised).
+
+Labels are names from the registration (table, replica), stages and outcomes: sets a person wrote or code fixes, never
+data. Workers count here; the durable totals are the ones committed with the progress (`trueup status` reads those).
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from trueup.model.decision import Outcome
+
+CONVERGENCE: Final = "trueup_convergence_seconds"
+_CONVERGENCE_BUCKETS_S: Final = (
+    0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
+)  # fmt: skip
+_STEP_BUCKETS_S: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_ROWS_BUCKETS: Final = (1, 10, 100, 500, 1000, 2000, 4000, 10_000)
+
+
+class BatchHistogram(Collector):
+    """A histogram filled by the batch: one sort and a few additions instead of a lock per observation."""
+
+    def __init__(self, name: str, documentation: str, labels: tuple[str, ...], buckets: Sequence[float]) -> None:
+        self._name, self._documentation, self._labels = name, documentation, labels
+        self._bounds = list(buckets)
+        self._series: dict[tuple[str, ...], tuple[list[int], list[float]]] = {}
+
+    def initialise(self, *labels: str) -> None:
+        self._series.setdefault(labels, ([0] * (len(self._bounds) + 1), [0.0]))
+
+    def observe_many(self, labels: tuple[str, ...], values: Iterable[float]) -> None:
+        self.initialise(*labels)
+        counts, total = self._series[labels]
+        for value in values:
+            counts[bisect.bisect_left(self._bounds, value)] += 1
+            total[0] += value
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
+        for labels, (counts, total) in list(self._series.items()):
+            cumulative, buckets = 0, []
+            for bound, count in zip([*map(str, self._bounds), "+Inf"], counts, strict=True):
+                cumulative += count
+                buckets.append((bound, float(cumulative)))
+            family.add_metric(labels, buckets, total[0])
+        yield family
+
+
+class WorkerMetrics:
+    """What both kinds of worker expose."""
+
+    def __init__(self, registry: CollectorRegistry, stage: str, tables: Iterable[str], replica: str = "") -> None:
+        self.registry = registry
+        self._stage, self._replica = stage, replica
+        names = ["stage", "table", "replica"]
+        self._records = Counter(
+            "trueup_records", "Input records by their one counted outcome.", [*names, "outcome"], registry=registry
+        )
+        self._lag = Gauge(
+            "trueup_lag_records", "Records between read position and last stable offset.", names, registry=registry
+        )
+        self._rows = Histogram(
+            "trueup_batch_records", "Records per batch.", names, buckets=_ROWS_BUCKETS, registry=registry
+        )
+        self._step = Histogram(
+            "trueup_batch_seconds", "Seconds per batch and step.", [*names, "step"], buckets=_STEP_BUCKETS_S, registry=registry
+        )
+        self._retries = Counter(
+            "trueup_retries", "Failures that were retried, by error class.", ["stage", "replica", "error_class"], registry=registry
+        )
+        self._stopped = Gauge("trueup_table_stopped", "1 while a table is stopped.", names, registry=registry)
+        self.ready = Gauge("trueup_worker_ready", "1 when every assigned partition is being worked on.", registry=registry)
+        self.rebalances = Counter("trueup_rebalances", "Assignments of partitions to this worker.", registry=registry)
+        for table in tables:
+            for outcome in Outcome:
+                self._records.labels(stage, table, replica, outcome.value)
+            for gauge in (self._lag, self._stopped):
+                gauge.labels(stage, table, replica).set(0)
+
+    def counted(self, table: str, counts: dict[Outcome, int], steps_s: dict[str, float]) -> None:
+        """One batch: its outcomes and the seconds of its steps."""
+        for outcome, count in counts.items():
+            if count:
+                self._records.labels(self._stage, table, self._replica, outcome.value).inc(count)
+        self._rows.labels(self._stage, table, self._replica).observe(sum(counts.values()))
+        for step, seconds in steps_s.items():
+            self._step.labels(self._stage, table, self._replica, step).observe(seconds)
+
+    def lag(self, table: str, records: int) -> None:
+        self._lag.labels(self._stage, table, self._replica).set(records)
+
+    def retried(self, error_class: str) -> None:
+        self._retries.labels(self._stage, self._replica, error_class).inc()
+
+    def stopped(self, table: str, *, is_stopped: bool) -> None:
+        self._stopped.labels(self._stage, table, self._replica).set(1 if is_stopped else 0)
+
+
+class DecideMetrics(WorkerMetrics):
+    """The decide worker's metrics."""
+
+    def __init__(self, registry: CollectorRegistry, tables: Sequence[str]) -> None:
+        super().__init__(registry, "decide", tables)
+        self._recovery_s = Gauge(
+            "trueup_recovery_seconds", "Seconds the latest catch-up of a truth table took.", ["table"], registry=registry
+        )
+        self._recovered = Counter(
+            "trueup_recovered_records", "Truth records read to catch up.", ["table"], registry=registry
+        )
+        for table in tables:
+            self._recovery_s.labels(table).set(0)
+            self._recovered.labels(table)
+
+    def recovered(self, table: str, records: int, seconds: float) -> None:
+        self._recovery_s.labels(table).set(seconds)
+        self._recovered.labels(table).inc(records)
+
+
+class ApplyMetrics(WorkerMetrics):
+    """An apply worker's metrics."""
+
+    def __init__(self, registry: CollectorRegistry, tables: Sequence[str], replica: str) -> None:
+        super().__init__(registry, "apply", tables, replica)
+        self._convergence = BatchHistogram(
+            CONVERGENCE,
+            "Seconds from the source's commit to the replica's commit, per applied change.",
+            ("table", "replica"),
+            _CONVERGENCE_BUCKETS_S,
+        )
+        registry.register(self._convergence)
+        self._replica_name = replica
+        for table in tables:
+            self._convergence.initialise(table, replica)
+
+    def converged(self, table: str, seconds: Iterable[float]) -> None:
+        self._convergence.observe_many((table, self._replica_name), seconds)

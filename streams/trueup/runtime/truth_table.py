@@ -1,0 +1,52 @@
+"""The truth table of one partition: local store plus the truth topic it is a cache of (design 6).
+
+Own code instead of faust.Table, because Faust's recovery waits for an end offset that is a transaction marker and never
+arrives as a record, its store is written before the changelog is durable, and its changelog topic cannot be the truth
+topic itself. The order here: Kafka commits, then the local store follows; after a crash it catches up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from trueup.adapters.truth_log import TruthLog
+from trueup.adapters.truth_store import TruthStore
+from trueup.core.truth_codec import HELD_SLICE
+from trueup.model.decision import Held
+
+
+class TruthTable:
+    """What is held of every key of one partition of a table."""
+
+    def __init__(self, log: TruthLog, path: Path, topic: str, partition: int, identity: bytes) -> None:
+        self._log = log
+        self._topic = topic
+        self._partition = partition
+        self._store = TruthStore(path, identity)
+
+    async def catch_up(self) -> tuple[int, float]:
+        """Brings the store to the end of the truth partition. Returns (records read, seconds)."""
+        started = time.monotonic()
+        begin, end = await self._log.bounds(self._topic, self._partition)
+        start = self._store.position
+        if start > end:  # the topic is younger than the store: recreated, or another cluster
+            self._store.discard()
+            start = 0
+        read = 0
+        if max(start, begin) < end:
+            async for pairs, position in self._log.read(self._topic, self._partition, max(start, begin), end):
+                self._store.put_many({key: value[HELD_SLICE] for key, value in pairs}, position)
+                read += len(pairs)
+        return read, time.monotonic() - started
+
+    def get_many(self, keys: Iterable[bytes]) -> dict[bytes, Held]:
+        return self._store.get_many(keys)
+
+    def put_many(self, changes: Mapping[bytes, Held], position: int) -> None:
+        """After the commit: what the transaction made true."""
+        self._store.put_many({key: held.version + held.content_hash for key, held in changes.items()}, position)
+
+    def close(self) -> None:
+        self._store.close()

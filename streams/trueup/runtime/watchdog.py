@@ -1,0 +1,88 @@
+"""The watchdog of a worker: lag, readiness, and the end of a process that makes no progress (faust#175, #523, #629).
+
+A worker is alive when its work moves, not when its process exists. Idle is no stall: lag is 0 when the read position
+equals the last stable offset and nothing is in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final
+
+from faust.types import TP
+
+from trueup.model.errors import Stalled
+from trueup.runtime.batch_lane import Lane
+from trueup.runtime.metrics import WorkerMetrics
+from trueup.runtime.process_exit import exit_process
+
+_TICK_S: Final = 1.0
+
+
+class Watchdog:
+    """Looks once a second.
+
+    :param table_of: the table a topic belongs to, for labels.
+    """
+
+    def __init__(self, lane: Lane, metrics: WorkerMetrics, table_of: Mapping[str, str], stall_timeout_s: float) -> None:
+        self._lane, self._metrics, self._table_of = lane, metrics, table_of
+        self._stall_timeout_s = stall_timeout_s
+        self._moved: dict[TP, tuple[int, float]] = {}
+        self.assigned = False
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            try:
+                await self.look()
+            except Stalled as exc:
+                exit_process(exc)
+
+    async def look(self) -> None:
+        """One look. Raises Stalled."""
+        now = asyncio.get_running_loop().time()
+        lane = self._lane
+        ends = {} if lane.consumer is None else await lane.consumer.last_stable_offsets()
+        lags: dict[str, int] = defaultdict(int)
+        for tp, state in list(lane.partitions.items()):
+            lag = max(0, ends.get(tp, 0) - state.position) if state.ready else 0
+            lags[self._table_of[tp.topic]] += lag
+            excused = state.stopped is not None or state.trouble is not None or lane.draining
+            self._check(tp, state.position, now, busy=not excused and (lag > 0 or state.in_flight is not None))
+        for table in set(self._table_of.values()):
+            self._metrics.lag(table, lags[table])
+            states = [s for tp, s in lane.partitions.items() if self._table_of[tp.topic] == table]
+            self._metrics.stopped(table, is_stopped=any(s.stopped is not None for s in states))
+        self._metrics.ready.set(0 if self.reasons() else 1)
+
+    def _check(self, tp: TP, position: int, now: float, *, busy: bool) -> None:
+        seen, since = self._moved.get(tp, (-1, now))
+        if not busy or position != seen:
+            self._moved[tp] = (position, now)
+        elif now - since > self._stall_timeout_s:
+            raise Stalled(
+                f'partition {tp.partition} of "{tp.topic}" stands still',
+                detail=f"at {position} for {now - since:.0f} s although there is work",
+                hint="the worker ends and is started anew; see what its last batch waited for",
+            )
+
+    def reasons(self) -> list[str]:
+        """Why the worker is not ready; empty when it is."""
+        lane = self._lane
+        if lane.draining:
+            return ["draining"]
+        if not self.assigned and not lane.partitions:
+            return ["waiting for partitions"]
+        reasons = []
+        for tp, state in lane.partitions.items():
+            where = f"{tp.topic}/{tp.partition}"
+            if state.stopped is not None:
+                reasons.append(f"stopped: {where}: {state.stopped.primary}")
+            elif state.trouble is not None:
+                reasons.append(f"retrying: {where}: {state.trouble.primary}")
+            elif not state.ready:
+                reasons.append(f"preparing: {where}")
+        return reasons

@@ -1,0 +1,116 @@
+"""The Connect part: one distributed worker with Debezium and the Avro converter, exactly-once on the source side."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import httpx
+
+from trueup.stack.artifacts import bundle_path
+from trueup.stack.credentials import secrets_dir
+from trueup.stack.data_files import data_path
+from trueup.stack.java import class_path, java, properties_text, server_environment
+from trueup.stack.process import Launch, ServerProcess
+from trueup.stack.settings import LOOPBACK, StackSettings, bootstrap_servers, connect_port, replication_factor
+
+GROUP = "trueup-connect"
+_PLUGINS = ("debezium-postgres", "avro-converter")
+_REQUEST_TIMEOUT_S = 2.0
+_REQUEST_BYTES_MAX = 10 * 1024 * 1024
+_TRANSACTION_TIMEOUT_MS = 30_000  # an open transaction holds everybody's last stable offset (design 6)
+
+# What a connector may choose of its clients. Never where they log in: that is code execution (reliability 6).
+_CLIENT_SETTINGS_ALLOWED = (
+    "batch.size",
+    "buffer.memory",
+    "compression.type",
+    "linger.ms",
+    "max.request.size",
+    "transaction.timeout.ms",
+)
+
+
+class ConnectPart:
+    """The Connect worker."""
+
+    stop_signal = signal.SIGTERM
+
+    def __init__(self, settings: StackSettings) -> None:
+        self.settings = settings
+        self.name = "connect"
+        self.ports = (connect_port(settings),)
+        self.process = ServerProcess(self.name, settings.state_dir)
+        self._dir = settings.state_dir.resolve() / self.name
+
+    def prepare(self) -> Launch:
+        """Lay out the plugins and write the settings."""
+        plugins = self._dir / "plugins"
+        plugins.mkdir(parents=True, exist_ok=True)
+        for name in _PLUGINS:
+            link = plugins / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(bundle_path(name, self.settings.cache_dir).resolve())
+        configuration = self._dir / "connect.properties"
+        configuration.write_text(properties_text(worker_settings(self.settings, plugins)))
+        jars = bundle_path("kafka", self.settings.cache_dir)
+        return Launch(
+            argv=java(
+                "-Xmx1g",
+                "-XX:+UseG1GC",
+                f"-Dlog4j2.configurationFile={data_path('infra/local/log4j2.properties')}",
+                *("-cp", class_path(jars), "org.apache.kafka.connect.cli.ConnectDistributed", str(configuration)),
+            ),
+            environment=server_environment(),
+            directory=self._dir,
+        )
+
+    def is_ready(self) -> bool:
+        """Tell whether the worker has joined its group and read its topics."""
+        try:
+            with httpx.Client(timeout=_REQUEST_TIMEOUT_S, trust_env=False) as client:
+                return client.get(f"http://{LOOPBACK}:{self.ports[0]}/health").is_success
+        except httpx.HTTPError:
+            return False
+
+    def finish(self) -> None:
+        """Nothing: connectors belong to those who use them."""
+
+
+def worker_settings(settings: StackSettings, plugins: Path) -> dict[str, str]:
+    """Return the settings of the worker. Pure."""
+    copies = str(replication_factor(settings))
+    secrets = str(secrets_dir(settings))
+    providers = "org.apache.kafka.common.config.provider"
+    return {
+        "bootstrap.servers": bootstrap_servers(settings),
+        "group.id": GROUP,
+        "listeners": f"http://{LOOPBACK}:{connect_port(settings)}",
+        "rest.advertised.host.name": LOOPBACK,
+        "admin.listeners": "",
+        "plugin.path": str(plugins),
+        "plugin.discovery": "hybrid_warn",
+        "config.storage.topic": f"{GROUP}-configs",
+        "offset.storage.topic": f"{GROUP}-offsets",
+        "status.storage.topic": f"{GROUP}-status",
+        "config.storage.replication.factor": copies,
+        "offset.storage.replication.factor": copies,
+        "status.storage.replication.factor": copies,
+        "offset.storage.partitions": "5",
+        "status.storage.partitions": "2",
+        "exactly.once.source.support": "enabled",
+        "offset.flush.interval.ms": "1000",
+        "scheduled.rebalance.max.delay.ms": "0",
+        "key.converter": "org.apache.kafka.connect.json.JsonConverter",
+        "value.converter": "org.apache.kafka.connect.json.JsonConverter",
+        "connector.client.config.override.policy": "Allowlist",
+        "connector.client.config.override.allowlist": ",".join(_CLIENT_SETTINGS_ALLOWED),
+        "config.providers": "directory,file",
+        "config.providers.directory.class": f"{providers}.DirectoryConfigProvider",
+        "config.providers.directory.param.allowed.paths": secrets,
+        "config.providers.file.class": f"{providers}.FileConfigProvider",
+        "config.providers.file.param.allowed.paths": secrets,
+        "producer.transaction.timeout.ms": str(_TRANSACTION_TIMEOUT_MS),
+        "producer.max.request.size": str(_REQUEST_BYTES_MAX),
+        "producer.compression.type": "lz4",
+    }
