@@ -94,6 +94,7 @@ def _walk_struct(struct: inspect.StructType, value: object, path: FieldPath) -> 
         return
     node = NODE_WORDS.get(struct.cls.__name__, "this section")
     fields = {field.encode_name: field for field in struct.fields}
+    meant = set()
     for key, item in value.items():
         here = (*path, key)
         if key in fields:
@@ -105,12 +106,13 @@ def _walk_struct(struct: inspect.StructType, value: object, path: FieldPath) -> 
                 "remove it; this version cannot obey it",
             )
         else:
-            close = nearest(key, list(fields))
+            close = nearest(key, [name for name in fields if name not in value])
+            meant.add(close)
             known = f"fields of {node}: {', '.join(fields)}"
             hint = f'did you mean "{close}"? {known}' if close else f"remove it; {known}"
             yield here, f'field "{key}" does not exist in {node}', hint
     for name, field in fields.items():
-        if field.required and name not in value:
+        if field.required and name not in value and name not in meant:
             yield (*path, name), f'field "{name}" is missing in {node}', f"add it{_example((name,))}"
 
 

@@ -88,7 +88,7 @@ def _version_mistakes(table: Table, version: ColumnVersion, columns: dict[str, C
     elif version.uncertainty is not None and not is_time:
         primary = f'column "{column.name}" is a counter: uncertainty is for times'
         yield ("version", "uncertainty"), primary, "remove uncertainty"
-    if column.nullable:
+    elif column.nullable:
         primary = f'version column "{column.name}" may be null, and null has no order'
         yield path, primary, f'ALTER TABLE {table.source.table} ALTER COLUMN "{column.name}" SET NOT NULL'
 
@@ -131,7 +131,7 @@ def _one_of_values(column: Column) -> tuple[Callable[[object], bool] | None, str
 
 
 def _copy_mistakes(table: Table, copy: Copy, captured: CapturedTable, path: FieldPath) -> Iterator[_Mistake]:
-    """What `compile_copy` refuses, at the column it refuses: asked column by column first, then as a whole."""
+    """What `compile_copy` refuses, at the column it refuses: column by column, then as a whole."""
     names = [column.name for column in captured.columns]
     keyless = msgspec.structs.replace(table, key=[])
     refused = False

@@ -164,7 +164,7 @@ def _loops(
                     path=_target_path(index, copy),
                     primary=f'copy would be written into "{target}" of "{name}", which is captured as table '
                     f'"{owned.table}": changes would go round in a loop',
-                    hint=f"write another target, as in table: copies.{target.partition('.')[2]}, or remove it",
+                    hint=f"write another target, such as copies.{target.partition('.')[2]}, or remove it",
                 )
 
 

@@ -165,7 +165,7 @@ def _rule_mistakes(rule: ColumnRule, path: FieldPath) -> Iterator[_Mistake]:
 def _key_columns_mistakes(
     table: Table, columns: dict[str, str | ColumnRule], path: FieldPath
 ) -> Iterator[_Mistake]:
-    """A replica table is written and compared by the key: it needs each key column, with its values told apart."""
+    """A replica table is written and compared by the key: it needs each key column, values told apart."""
     for key_column in table.key:
         rules = {
             name: plain_rule(rule) for name, rule in columns.items() if plain_rule(rule).from_ == key_column
@@ -192,7 +192,7 @@ def _keeps_apart(rule: ColumnRule) -> bool:
 
 
 def _cast_type(cast: str) -> str | None:
-    """The catalog's name of a cast; None where it is none. It becomes part of SQL, so this is an allow-list."""
+    """The catalog's name of a cast; None: it names no type, and so does not get into any SQL."""
     try:
         return catalog_name(cast)
     except ValueError:

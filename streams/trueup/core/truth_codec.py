@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+from collections.abc import Iterable
 from typing import Any, Final
 
 import fastavro
@@ -44,14 +45,13 @@ def hash_row(row_bytes: bytes) -> bytes:
 
 
 class TruthCodec:
-    """Encodes and decodes the truth records of one table under one registered schema id."""
+    """Encodes the truth records of one table under its registered schema id."""
 
     def __init__(self, schema: dict[str, Any], schema_id: int) -> None:
         self.schema_id = schema_id
         self.captured: CapturedTable = captured_table(schema)
         self._frame = _FRAME.pack(0, schema_id)
         fields = schema["fields"]
-        self._full: Schema = fastavro.parse_schema(schema)
         self._tail: Schema = fastavro.parse_schema({**schema, "name": "Tail", "fields": fields[2:-1]})
         self.row_schema: dict[str, Any] = fields[-1]["type"][1]
         self._row: Schema = fastavro.parse_schema({**self.row_schema, "namespace": schema["namespace"]})
@@ -80,12 +80,26 @@ class TruthCodec:
         row = _ROW_ABSENT if record.row_bytes is None else _ROW_PRESENT + record.row_bytes
         return b"".join((self._frame, record.version, record.content_hash, out.getvalue(), row))
 
+
+class TruthReader:
+    """Decodes truth records of one table, whichever of its schemas they were written in."""
+
+    def __init__(self) -> None:
+        self._schemas: dict[int, Schema] = {}
+
+    def unknown_ids(self, values: Iterable[bytes]) -> set[int]:
+        """Schema ids that are still to be learned before `decode`."""
+        return {int.from_bytes(value[1:_HEAD_START], "big") for value in values} - self._schemas.keys()
+
+    def learn(self, schema_id: int, schema: dict[str, Any]) -> None:
+        """Makes the records of a schema id readable."""
+        self._schemas[schema_id] = fastavro.parse_schema(schema)
+
     def decode(self, key: bytes, value: bytes) -> TruthRecord:
-        """The record of framed bytes. Raises ValueError (or what fastavro raises) when they are no truth record."""
-        if value[:_HEAD_START] != self._frame:
-            msg = f"schema id {int.from_bytes(value[1:5], 'big')} where {self.schema_id} is registered"
-            raise ValueError(msg)
-        data: Any = fastavro.schemaless_reader(io.BytesIO(value[_HEAD_START:]), self._full, None)
+        """The record of framed bytes. Raises KeyError for an id not learned, what fastavro raises for foreign bytes."""
+        stream = io.BytesIO(value)
+        stream.seek(_HEAD_START)
+        data: Any = fastavro.schemaless_reader(stream, self._schemas[int.from_bytes(value[1:_HEAD_START], "big")], None)
         commit, change = data["position_commit"], data["position_change"]
         return TruthRecord(
             key=key,
@@ -101,4 +115,4 @@ class TruthCodec:
         )
 
 
-__all__ = ["DELETED_HASH", "HELD_SLICE", "TruthCodec", "hash_row", "peek", "peek_version"]
+__all__ = ["DELETED_HASH", "HELD_SLICE", "TruthCodec", "TruthReader", "hash_row", "peek", "peek_version"]

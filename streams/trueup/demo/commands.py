@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from trueup.demo.folder import DemoFolder
+from trueup.demo.waiting import CannotGoOn
 
 AnswerT = TypeVar("AnswerT")
 
@@ -20,7 +21,7 @@ _TIMEOUT_S = 180  # verify reads everything; every command has a shorter deadlin
 _DIFFERENCES_FOUND = 1  # verify: done, and the answer is no
 
 
-class CommandFailed(Exception):
+class CommandFailed(CannotGoOn):
     """A command ended with an exit code that was not asked for."""
 
 

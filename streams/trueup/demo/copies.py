@@ -39,6 +39,13 @@ class CopyPlace(msgspec.Struct, frozen=True):
         """The table in the owner's database."""
         return sql.Identifier(*self.table.source.table.split(".", 1))
 
+    def has(self, source_column: str) -> bool:
+        """Tell whether a column is copied."""
+        try:
+            return bool(self.column(source_column))
+        except KeyError:
+            return False
+
     def column(self, source_column: str) -> str:
         """Return the replica's name of a column. Raises KeyError if it is not copied."""
         if self.copy.columns is None:
@@ -78,9 +85,13 @@ class Databases:
         return CopyPlace(registered, copy)
 
     def query(self, database: str, statement: str | sql.Composed, *values: Any) -> list[tuple[Any, ...]]:
-        """Run a statement in a transaction of its own. Return the rows, none if it returns no rows."""
+        """Run a statement in a transaction of its own. Return the rows, none if it returns no rows.
+
+        :param values: one for each %s, or a single dict for the %(name)s.
+        """
         text = statement.encode() if isinstance(statement, str) else statement
-        cursor = self._connections[database].execute(text, values or None)
+        named = bool(values) and isinstance(values[0], dict)
+        cursor = self._connections[database].execute(text, values[0] if named else values or None)
         return cursor.fetchall() if cursor.description else []
 
     def value(self, database: str, statement: str | sql.Composed, *values: Any) -> Any:

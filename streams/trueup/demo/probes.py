@@ -99,15 +99,18 @@ class Probes:
         """Commit a probe at each beat."""
         with psycopg.connect(self._source_dsn, autocommit=True) as connection:
             connection.execute(
-                "INSERT INTO public.orders VALUES (%s, 0, 'probe', 0, 0, 'EUR', 'new',"
+                "INSERT INTO public.orders VALUES (%s, 0, 'probe', 1, 0, 'EUR', 'new',"
                 " md5('order/probe')::uuid, 'probe', clock_timestamp(), clock_timestamp())",
                 [ORDER_ID],
             )
+            self._written.append(time.monotonic())
             self._ledger.add({"orders": 1})
-            due = time.monotonic()
+            due = time.monotonic() + _WRITE_INTERVAL_S
             while not self._stopped.wait(max(0.0, due - time.monotonic())):
                 number = len(self._written) + 1
-                connection.execute("UPDATE public.orders SET quantity = %s WHERE order_id = %s", [number, ORDER_ID])
+                connection.execute(
+                    "UPDATE public.orders SET quantity = %s WHERE order_id = %s", [number, ORDER_ID]
+                )
                 self._written.append(time.monotonic())
                 self._ledger.add({"orders": 1})
                 due += _WRITE_INTERVAL_S
@@ -119,14 +122,13 @@ class Probes:
         with psycopg.connect(self._replica_dsn, autocommit=True) as connection:
             while deadline is None or time.monotonic() < deadline:
                 row = connection.execute(statement, [ORDER_ID]).fetchone()
-                now = time.monotonic()
                 arrived = min(0 if row is None else int(row[0]), len(self._written))
-                self._seen.extend([now] * (arrived - len(self._seen)))
-                if self._stopped.wait(_LOOK_INTERVAL_S):
-                    if deadline is None:
-                        deadline = now + _LAST_SEEN_WITHIN_S
+                self._seen.extend([time.monotonic()] * (arrived - len(self._seen)))
+                if self._stopped.is_set():
+                    deadline = deadline or time.monotonic() + _LAST_SEEN_WITHIN_S
                     if not self._threads[0].is_alive() and self.all_seen():
                         return
+                time.sleep(_LOOK_INTERVAL_S)
 
 
 def percentile(values: list[float], share: float) -> float:

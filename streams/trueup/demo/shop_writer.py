@@ -74,7 +74,11 @@ class ShopWriter(Writer):
         cursor.execute(
             "UPDATE public.customers SET preferences = preferences || jsonb_build_object('visits', %s::int),"
             " tags = tags || %s::text, updated_at = clock_timestamp() WHERE customer_id = %s",
-            [self.random.randrange(1000), self.random.choice(["vip", "late", "{odd}"]), self._customers.any()],
+            [
+                self.random.randrange(1000),
+                self.random.choice(["vip", "late", "{odd}"]),
+                self._customers.any(),
+            ],
         )
         return {"customers": cursor.rowcount}
 
@@ -130,7 +134,8 @@ class ShopWriter(Writer):
         """Write two orders, then roll back."""
         self._insert_order(cursor, self._new_id(), 1, ROLLED_BACK)
         cursor.execute(
-            "UPDATE public.orders SET change_reason = %s WHERE order_id = %s", [ROLLED_BACK, self._orders.any()]
+            "UPDATE public.orders SET change_reason = %s WHERE order_id = %s",
+            [ROLLED_BACK, self._orders.any()],
         )
         return {}
 
@@ -139,7 +144,14 @@ class ShopWriter(Writer):
         cursor.execute(
             "INSERT INTO public.orders VALUES (%s, %s, %s, 1, %s, 'EUR', 'new', md5('order/' || %s::bigint)::uuid, %s,"
             " clock_timestamp(), clock_timestamp())",
-            [order, self._customers.any(), f"sku-{self.random.randint(1, self._skus)}", amount, order, reason],
+            [
+                order,
+                self._customers.any(),
+                f"sku-{self.random.randint(1, self._skus)}",
+                amount,
+                order,
+                reason,
+            ],
         )
 
     def _new_id(self) -> int:

@@ -11,7 +11,11 @@ T = TypeVar("T")
 _PAUSE_S = 0.02  # a look costs a small query; what is awaited takes 100 ms and more
 
 
-class NotInTime(Exception):
+class CannotGoOn(Exception):
+    """The demo has to end here. That is a failed promise like any other: it is reported, and the exit code is 1."""
+
+
+class NotInTime(CannotGoOn):
     """The deadline passed."""
 
 

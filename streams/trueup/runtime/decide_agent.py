@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -26,6 +26,7 @@ from trueup.model.errors import BrokenInvariant, DeadLetterCapReached, SchemaCha
 from trueup.model.event import LogRecord
 from trueup.model.settings import Settings
 from trueup.runtime.batch_lane import Batch
+from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import DecideMetrics
 from trueup.runtime.truth_table import TruthTable
 
@@ -147,7 +148,7 @@ class DecideHandler:
         """Decides a batch and commits it: truths, dead letters, the offset and its totals in one transaction."""
         started = time.monotonic()
         owned, plan = self._owned[batch.tp], self._plans[batch.tp.topic]
-        records = [_log_record(record) for record in batch.records]
+        records = log_records(batch.records)
         await self._learn_schemas(records, plan)
         held = owned.table.get_many({record.key for record in records if record.key is not None})
         decision = decide_batch(records, held, owned.memory.guard, plan)
@@ -199,12 +200,6 @@ def _check_columns(decoder: EnvelopeDecoder, plan: DecidePlan) -> None:
         f'the columns of "{plan.table.source.table}" changed at the source',
         detail=f"added: {', '.join(added) or 'none'}; gone: {', '.join(gone) or 'none'}",
         hint="run: trueup apply, then start the worker again",
-    )
-
-
-def _log_record(record: Any) -> LogRecord:
-    return LogRecord(
-        record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, record.headers
     )
 
 

@@ -1,6 +1,7 @@
-"""The local stack: starts and stops real servers (Postgres, Kafka, Connect, registry) from wheels and Maven artifacts.
+"""The local stack: starts and stops real servers (Postgres, Kafka, Connect, registry).
 
-`LocalStack` is the door. Production does not use this package: there each part is an address in the settings.
+The programs come from wheels and Maven artifacts. `LocalStack` is the door.
+Production does not use this package: there each part is an address in the settings.
 """
 
 from trueup.stack.local_stack import LocalStack, PartStatus, Phase, StackEvent

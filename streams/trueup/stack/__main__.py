@@ -40,7 +40,9 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         with StackProgress(Console(stderr=True)) as progress:
             addresses = LocalStack(settings).up(progress)
-        sys.stdout.write(f"bootstrap servers  {addresses.bootstrap_servers}\nConnect            {addresses.connect_url}\n")
+        sys.stdout.write(
+            f"bootstrap servers  {addresses.bootstrap_servers}\nConnect            {addresses.connect_url}\n"
+        )
         sys.stdout.write(f"registry           {addresses.registry_url}\n")
         sys.stdout.write(f"databases          {settings.state_dir / 'stack.env'}\n")
         return 0

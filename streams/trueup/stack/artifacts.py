@@ -1,14 +1,13 @@
 """Java programs of the stack: fetched as their lock file says, checked by SHA-256, laid out as folders.
 
-A bundle is a folder of `infra/local` with two files in jgo's own format: `jgo.toml` (what is wanted) and
-`jgo.lock.toml` (every file that follows from it, with its hash). `lock` writes the second; this module obeys it.
+A bundle is a folder of `infra/local` with two files in jgo's own format: `jgo.toml` (what is wanted)
+and `jgo.lock.toml` (every file that follows from it, with its hash). `lock` writes the second; this module
+obeys it.
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,7 +30,6 @@ LOCK_FILES = "infra/local"
 _DOWNLOADS_AT_ONCE = 8  # a hundred small files: the time is round trips, not bytes
 _ATTEMPTS = 3  # for a connection that broke; a missing or changed file is not tried again
 _TIMEOUT_S = 30
-_MAVEN_CENTRAL = "https://repo.maven.apache.org/maven2"
 
 Meter = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Shows one download: file name and bytes in total; gives what is called with the bytes of each piece."""
@@ -51,10 +49,13 @@ def missing_bundles(cache_dir: Path) -> list[str]:
     return [name for name in BUNDLES if not bundle_path(name, cache_dir).exists()]
 
 
-def fetch_bundle(name: str, cache_dir: Path, *, maven_url: str | None = None, meter: Meter | None = None) -> Path:
+def fetch_bundle(
+    name: str, cache_dir: Path, *, maven_url: str | None = None, meter: Meter | None = None
+) -> Path:
     """Return the folder of a bundle, downloading and checking what is not there yet.
 
-    Jars lie side by side; an archive is unpacked. A folder is complete or not there: it is built under another name.
+    Jars lie side by side; an archive is unpacked. A folder is complete or not there: it is built under
+    another name.
     """
     target = bundle_path(name, cache_dir)
     if target.exists():
@@ -70,7 +71,7 @@ def fetch_bundle(name: str, cache_dir: Path, *, maven_url: str | None = None, me
                 resolver=PythonResolver(progress_callback=meter),
                 repo_cache=Path(incoming) / "repository",
                 local_repos=[],
-                remote_repos={"central": maven_url or _MAVEN_CENTRAL},
+                remote_repos=None if maven_url is None else {"mirror": maven_url},
                 timeout=_TIMEOUT_S,
             )
             with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
@@ -104,7 +105,8 @@ def _download(context: MavenContext, locked: LockedDependency) -> Path:
     artifact = component.artifact(locked.classifier or "", locked.packaging)
 
     def attempt() -> Path:
-        artifact.cached_path.unlink(missing_ok=True)  # what an attempt before left half done
+        if artifact.cached_path is not None:
+            artifact.cached_path.unlink(missing_ok=True)  # what an attempt before left half done
         return artifact.resolve()
 
     retrying = tenacity.Retrying(
@@ -141,9 +143,4 @@ def _lay_out(file: Path, folder: Path) -> None:
     if destination.exists():
         msg = f'artifact "{file.name}" is in a lock file twice'
         raise ArtifactRefused(msg, hint="write the lock files anew: python -m trueup.stack.lock")
-    os.replace(file, destination)
-
-
-def remove_bundles(cache_dir: Path) -> None:
-    """Remove everything that was downloaded."""
-    shutil.rmtree(cache_dir / "bundles", ignore_errors=True)
+    file.replace(destination)

@@ -1,9 +1,9 @@
 """Roles and passwords of the local databases, and the files people and programs read them from.
 
-    postgres        superuser; for the stack itself
-    <db>_owner      owns the database; makes tables, publications, and roles that replicate
-    trueup_capture  what Debezium connects as: replication, nothing else
-    trueup_writer   what apply workers connect as: no rights until somebody grants them
+postgres        superuser; for the stack itself
+<db>_owner      owns the database; makes tables, publications, and roles that replicate
+trueup_capture  what Debezium connects as: replication, nothing else
+trueup_writer   what apply workers connect as: no rights until somebody grants them
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def stack_addresses(settings: StackSettings) -> StackAddresses:
         bootstrap_servers=bootstrap_servers(settings),
         connect_url=f"http://{LOOPBACK}:{connect_port(settings)}",
         registry_url=f"http://{LOOPBACK}:{registry_port(settings)}",
-        databases={name: dsn(settings, name, owner_role(name), known[name].owner) for name in settings.databases},
+        databases={
+            name: dsn(settings, name, owner_role(name), known[name].owner) for name in settings.databases
+        },
     )
 
 

@@ -27,7 +27,7 @@ def server_environment() -> dict[str, str]:
 
 
 def properties_text(settings: dict[str, str]) -> str:
-    """Write settings in the format of a .properties file (see java.util.Properties: backslash is the escape)."""
+    """Write settings in the format of a .properties file (java.util.Properties: backslash escapes)."""
     lines = []
     for key, value in settings.items():
         escaped = value.replace("\\", "\\\\").replace("\n", "\\n")

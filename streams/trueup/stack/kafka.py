@@ -75,7 +75,7 @@ class KafkaPart:
         """Nothing: topics belong to those who use them."""
 
     def _format(self, jars: Path, configuration: Path) -> None:
-        """Write the identity of cluster and node, and the feature levels of this release, as an operator would."""
+        """Write the identity of cluster and node, and the feature levels of this release."""
         result = subprocess.run(
             java(
                 *SMALL_JVM,
@@ -93,7 +93,11 @@ class KafkaPart:
         )
         if result.returncode != 0:
             tail = "\n".join(result.stdout.splitlines()[-20:])
-            raise PartFailed(self.name, detail=f"formatting its log folder failed:\n{tail}", hint="trueup stack down --purge, then up")
+            raise PartFailed(
+                self.name,
+                detail=f"formatting its log folder failed:\n{tail}",
+                hint="trueup stack down --purge, then up",
+            )
 
 
 def node_settings(settings: StackSettings, node: int, log_dir: Path) -> dict[str, str]:
@@ -130,5 +134,9 @@ def node_settings(settings: StackSettings, node: int, log_dir: Path) -> dict[str
         "log.cleaner.threads": "1",
         "log.cleaner.dedupe.buffer.size": str(32 * 1024 * 1024),
         "group.initial.rebalance.delay.ms": "0",
+        # A killed broker may register again only when its former session has ended: with the default of 9 s
+        # a restart lasts 15 s, so 9 (measured). Much less, and a starved machine would lose its only broker.
+        "broker.session.timeout.ms": "5000",
+        "broker.heartbeat.interval.ms": "1000",
         **settings.broker_overrides,
     }

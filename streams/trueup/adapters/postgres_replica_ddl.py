@@ -1,0 +1,197 @@
+"""Provisioning of a replica: compares plans with the catalog, answers with the statements that are missing.
+
+What would touch data nobody allowed to be touched is refused, with the statement shown. Texts are in `postgres_ddl`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import psycopg
+
+from trueup.adapters import postgres_ddl as ddl
+from trueup.adapters.postgres_errors import translate
+from trueup.adapters.postgres_merge import Connection
+from trueup.adapters.postgres_sql import quoted, table_name
+from trueup.model.errors import UnsafeChange
+from trueup.model.write import VERSION_COLUMN, CopyPlan
+
+_WRITABLE: Final = ("progress", "deleted_keys", "dead_letters")
+_READABLE: Final = ("copies",)
+
+_COLUMNS: Final = """
+SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
+FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped"""
+
+_UNIQUE_KEYS: Final = """
+SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
+WHERE i.indrelid = to_regclass(%s) AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
+      AND i.indexprs IS NULL AND i.indnkeyatts = i.indnatts
+GROUP BY i.indexrelid"""
+
+
+async def plan_replica(
+    connection: Connection,
+    plans: Sequence[CopyPlan],
+    writer_role: str,
+    *,
+    adopt: bool = False,
+) -> list[str]:
+    """The statements that bring a replica to the registration, in order; empty when it is there already.
+
+    Raises UnsafeChange for a table that exists and is no copy (unless `adopt`), and for a copy whose content changed.
+    """
+    try:
+        statements = await _plan_own_schema(connection, writer_role)
+        schemas: set[str] = set()
+        for plan in plans:
+            statements += await _plan_schema(connection, plan.target_schema, writer_role, schemas)
+            statements += await _plan_copy(connection, plan, adopt=adopt)
+            statements += await _plan_grant(connection, table_name(plan), writer_role)
+    except psycopg.Error as error:
+        raise translate(error, plans[0].replica if plans else "", "catalog") from error
+    return statements
+
+
+async def execute(connection: Connection, statements: Sequence[str], *, replica: str) -> None:
+    """Carry out all statements or none."""
+    try:
+        async with connection.transaction():
+            for statement in statements:
+                await connection.execute(statement.encode())
+    except psycopg.Error as error:
+        raise translate(error, replica, "trueup apply") from error
+
+
+async def _plan_own_schema(connection: Connection, role: str) -> list[str]:
+    statements: list[str] = []
+    if not await _one(connection, "SELECT to_regnamespace('trueup') IS NOT NULL"):
+        statements.append(ddl.SCHEMA)
+    for table, definitions in ddl.TABLES.items():
+        if not await _exists(connection, f"trueup.{table}"):
+            statements += definitions
+    if await _lacks_schema_usage(connection, "trueup", role):
+        statements.append(ddl.grant_usage("trueup", role))
+    for table in _WRITABLE:
+        statements += await _plan_grant(connection, f"trueup.{table}", role)
+    for table in _READABLE:
+        if await _lacks(connection, f"trueup.{table}", role, ("SELECT",)):
+            statements.append(ddl.grant_reads(f"trueup.{table}", role))
+    database = await _one(connection, "SELECT current_database()")
+    if not await _one(connection, "SELECT has_database_privilege(%s, current_database(), 'TEMPORARY')", role):
+        statements.append(ddl.grant_staging(database, role))
+    return statements
+
+
+async def _plan_schema(connection: Connection, schema: str, role: str, planned: set[str]) -> list[str]:
+    if schema in planned:
+        return []
+    planned.add(schema)
+    statements = []
+    if not await _one(connection, "SELECT to_regnamespace(%s) IS NOT NULL", quoted(schema)):
+        statements.append(ddl.create_schema(schema))
+    if await _lacks_schema_usage(connection, schema, role):
+        statements.append(ddl.grant_usage(schema, role))
+    return statements
+
+
+async def _plan_copy(connection: Connection, plan: CopyPlan, *, adopt: bool) -> list[str]:
+    recorded = None
+    if await _exists(connection, "trueup.copies"):
+        recorded = await _one(connection, "SELECT fingerprint FROM trueup.copies WHERE target = %s", plan.target)
+    exists = await _exists(connection, table_name(plan))
+    if recorded is None:
+        if not exists:
+            return [ddl.create_copy(plan), ddl.record_copy(plan)]
+        await _check_adoptable(connection, plan, adopt=adopt)
+        return [ddl.adopt_copy(plan), ddl.record_copy(plan)]
+    if recorded != plan.fingerprint:
+        raise UnsafeChange(
+            f'the content of copy "{plan.target}" at replica "{plan.replica}" would change',
+            detail="its columns, casts, masks or key are not the ones it was made with; rows already written stay old",
+            hint=f"fill it anew beside the old one: trueup apply --rebuild {plan.table}",
+        )
+    if not exists:
+        raise UnsafeChange(
+            f'copy "{plan.target}" at replica "{plan.replica}" is gone, its progress is not',
+            detail="a new empty table would never get the rows that were written before",
+            hint=f"fill it anew: trueup apply --rebuild {plan.table}",
+        )
+    return []
+
+
+async def _check_adoptable(connection: Connection, plan: CopyPlan, *, adopt: bool) -> None:
+    """An existing table can become a copy if the writes of a batch can reach its columns and its key."""
+    name = f'table "{plan.target}" at replica "{plan.replica}"'
+    if not adopt:
+        raise UnsafeChange(
+            f"{name} exists already and is no copy",
+            detail=f"to become one it needs: {ddl.adopt_copy(plan)};",
+            hint="allow that with trueup apply --adopt, or register the copy under another name",
+        )
+    cursor = await connection.execute(_COLUMNS, (table_name(plan),))
+    columns = {column: (pg_type, required) for column, pg_type, required in await cursor.fetchall()}
+    copied = {column.name: column.target_type for column in plan.columns}
+    problems = [f'column "{column}" is missing' for column in copied if column not in columns]
+    problems += [
+        f'column "{column}" is {columns[column][0]} and would have to be {pg_type}'
+        for column, pg_type in copied.items()
+        if column in columns and columns[column][0] != pg_type
+    ]
+    problems += [
+        f'column "{column}" needs a value and is not copied'
+        for column, (_, required) in columns.items()
+        if required and column not in copied
+    ]
+    if VERSION_COLUMN in columns:
+        problems.append(f'column "{VERSION_COLUMN}" exists already')
+    cursor = await connection.execute(_UNIQUE_KEYS, (table_name(plan),))
+    unique_keys = [row[0] for row in await cursor.fetchall()]
+    if sorted(plan.key) not in unique_keys:
+        problems.append(f"there is no unique index on exactly its key: {', '.join(plan.key)}")
+    # Rows arrive per key, not per source transaction: two rows may hold each other's values for a moment.
+    problems += [
+        f"a second unique index on {', '.join(key)} could refuse rows"
+        for key in unique_keys
+        if key != sorted(plan.key)
+    ]
+    if problems:
+        raise UnsafeChange(f"{name} cannot become a copy", detail="; ".join(problems), hint="alter it first")
+
+
+async def _plan_grant(connection: Connection, table: str, role: str) -> list[str]:
+    rights = ("SELECT", "INSERT", "UPDATE", "DELETE")
+    return [ddl.grant_writes(table, role)] if await _lacks(connection, table, role, rights) else []
+
+
+async def _lacks(connection: Connection, table: str, role: str, rights: tuple[str, ...]) -> bool:
+    if not await _exists(connection, table):
+        return not await _is_self(connection, role)
+    checks = " AND ".join("has_table_privilege(%s, to_regclass(%s), %s)" for _ in rights)
+    parameters = [value for right in rights for value in (role, table, right)]
+    return not await _one(connection, f"SELECT {checks}", *parameters)
+
+
+async def _lacks_schema_usage(connection: Connection, schema: str, role: str) -> bool:
+    if not await _one(connection, "SELECT to_regnamespace(%s) IS NOT NULL", quoted(schema)):
+        return not await _is_self(connection, role)
+    return not await _one(
+        connection, "SELECT has_schema_privilege(%s, to_regnamespace(%s), 'USAGE')", role, quoted(schema)
+    )
+
+
+async def _is_self(connection: Connection, role: str) -> bool:
+    return bool(await _one(connection, "SELECT current_user = %s", role))
+
+
+async def _exists(connection: Connection, table: str) -> bool:
+    return bool(await _one(connection, "SELECT to_regclass(%s) IS NOT NULL", table))
+
+
+async def _one(connection: Connection, statement: str, *parameters: Any) -> Any:
+    """The first column of the first row; None without rows."""
+    row = await (await connection.execute(statement.encode(), parameters)).fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,246 @@
+"""A source database as seen by `trueup apply`: its catalog, and what of ours is there. Reads only, but for `execute`.
+
+The statements that make what is missing are `adapters.postgres_source_sql`; Debezium reads the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg import errors as pg
+
+from trueup.model.columns import Column
+from trueup.model.errors import Refused, TrueUpError, Unreachable
+from trueup.model.source_table import (
+    CaptureRole,
+    Privilege,
+    Publication,
+    SourceColumn,
+    SourceIndex,
+    SourcePartition,
+    SourceServer,
+    SourceState,
+    SourceTable,
+)
+
+_CONNECT_TIMEOUT_S: Final = 8
+# Half a minute for a command as a whole; catalog queries take milliseconds, a lock is waited for shortly.
+_SESSION: Final = "-c statement_timeout=15s -c lock_timeout=5s -c search_path=pg_catalog -c application_name=trueup-apply"
+Row = tuple[Any, ...]
+
+_TABLE: Final = """
+SELECT c.oid, c.relkind::text, c.relpersistence::text, c.relrowsecurity, pg_has_role(c.relowner, 'USAGE')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s
+"""
+# A type of another schema than pg_catalog comes with it (search_path), except base types of extensions (citext).
+_COLUMNS: Final = """
+SELECT a.attname,
+       CASE WHEN e.typtype = 'b' AND en.nspname <> 'pg_catalog'
+            THEN e.typname || CASE WHEN t.typcategory = 'A' THEN '[]' ELSE '' END
+            ELSE format_type(a.atttypid, a.atttypmod) END,
+       NOT a.attnotnull, e.typtype::text, a.attgenerated::text, a.attndims
+FROM pg_attribute a
+JOIN pg_type t ON t.oid = a.atttypid
+JOIN pg_type e ON e.oid = CASE WHEN t.typcategory = 'A' AND t.typelem <> 0 THEN t.typelem ELSE t.oid END
+JOIN pg_namespace en ON en.oid = e.typnamespace
+WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum
+"""
+_UNIQUE: Final = """
+SELECT array_agg(a.attname::text ORDER BY k.position), i.indisprimary, i.indisreplident
+FROM pg_index i
+CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, position)
+LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum > 0
+WHERE i.indrelid = %s AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL
+  AND k.position <= i.indnkeyatts
+GROUP BY i.indexrelid, i.indisprimary, i.indisreplident
+HAVING bool_and(a.attnum IS NOT NULL AND a.attnotnull)
+ORDER BY i.indisprimary DESC, i.indexrelid
+"""
+_PARTITIONS: Final = """
+SELECT n.nspname, c.relname, c.relreplident::text, c.reltoastrelid <> 0
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.oid IN (SELECT %s::regclass UNION SELECT relid FROM pg_partition_tree(%s::regclass))
+ORDER BY 1, 2
+"""
+
+
+@contextmanager
+def source_errors(system: str, doing: str) -> Iterator[None]:
+    """Around everything that talks to a source: psycopg's exceptions end here.
+
+    :param doing: what was tried, for people.
+    """
+    try:
+        yield
+    except psycopg.Error as exc:
+        raise _foreign(exc, system, doing) from exc
+
+
+def _foreign(exc: psycopg.Error, system: str, doing: str) -> TrueUpError:
+    said = exc.diag.message_primary or f"{type(exc).__name__}: {exc}"
+    detail = f"{doing}: {said}"
+    if isinstance(exc, pg.InsufficientPrivilege):
+        hint = "use the login that owns the tables as dsn of the system"
+        return Refused(f'source "{system}" denies trueup apply a right', detail=detail, hint=hint)
+    if isinstance(exc, pg.LockNotAvailable | pg.QueryCanceled):
+        hint = "a transaction holds a lock: see pg_stat_activity there, end it or wait, then run trueup apply again"
+        return Refused(f'source "{system}" kept trueup apply waiting', detail=detail, hint=hint)
+    if isinstance(exc, pg.InvalidPassword | pg.InvalidAuthorizationSpecification | pg.InvalidCatalogName):
+        return Refused(f'source "{system}" refuses the login', detail=detail, hint="correct the dsn of the system")
+    # Anything that is no answer of the server, or says that it goes away: there is nobody to talk to.
+    if exc.sqlstate is None or exc.sqlstate.startswith(("08", "53", "57P")):
+        return Unreachable(f"source {system}", detail=detail)
+    return Refused(f'source "{system}" refuses a statement', detail=detail, hint="see the statement: trueup apply --dry-run")
+
+
+class PostgresSource:
+    """One connection to a source, in autocommit: each statement stands for itself and may be repeated."""
+
+    def __init__(self, system: str, dsn: str) -> None:
+        self.system = system
+        with source_errors(system, "connecting"):
+            self._connection = psycopg.connect(
+                dsn, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S, options=_SESSION
+            )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def server(self) -> SourceServer:
+        """The server and our login there."""
+        version, wal_level, database, user = self._one(
+            "SELECT current_setting('server_version_num')::int, current_setting('wal_level'),"
+            " current_database(), current_user"
+        )
+        return SourceServer(version=version, wal_level=wal_level, database=database, user=user)
+
+    def capture_role(self, name: str) -> CaptureRole | None:
+        """What a role may; None: there is none of that name."""
+        row = self._maybe(
+            "SELECT rolreplication OR rolsuper, rolbypassrls OR rolsuper FROM pg_roles WHERE rolname = %s", [name]
+        )
+        return None if row is None else CaptureRole(name=name, may_replicate=row[0], sees_all_rows=row[1])
+
+    def table(self, schema: str, table: str) -> SourceTable | None:
+        """A table; None: there is none of that name."""
+        found = self._maybe(_TABLE, [schema, table])
+        if found is None:
+            return None
+        oid, kind, persistence, row_security, owned = found
+        return SourceTable(
+            schema=schema,
+            table=table,
+            kind=kind,
+            persistence=persistence,
+            row_security=row_security,
+            owned=owned,
+            columns=tuple(_column(row) for row in self._all(_COLUMNS, [oid])),
+            unique=tuple(
+                SourceIndex(columns=tuple(columns), primary=primary, replica_identity=identity)
+                for columns, primary, identity in self._all(_UNIQUE, [oid])
+            ),
+            partitions=tuple(
+                SourcePartition(schema=s, table=t, replica_identity=identity, toast=toast)
+                for s, t, identity, toast in self._all(_PARTITIONS, [oid, oid])
+            ),
+        )
+
+    def state(self, name: str, role: str, privileges: Iterable[Privilege]) -> SourceState:
+        """What of ours is there.
+
+        :param name: of publication and slot.
+        :param privileges: what `role` needs, on objects that may not exist yet.
+        """
+        tables = frozenset(
+            row[0]
+            for row in self._all(
+                "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+                " WHERE nspname = 'trueup' AND relkind = 'r'"
+            )
+        )
+        fills: dict[str, int] = {}
+        if "fills" in tables:
+            fills = {row[0]: row[1] for row in self._all("SELECT table_name, epoch FROM trueup.fills")}
+        return SourceState(
+            schema=self._maybe("SELECT 1 FROM pg_namespace WHERE nspname = 'trueup'") is not None,
+            tables=tables,
+            heartbeat_row="heartbeat" in tables and self._maybe("SELECT 1 FROM trueup.heartbeat") is not None,
+            publication=self._publication(name),
+            slot=self._maybe("SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", [name]) is not None,
+            fills=fills,
+            missing=frozenset(p for p in privileges if not self._has(role, p)),
+        )
+
+    def heartbeat_config(self) -> str | None:
+        """The digest of the settings under which the connector wrote its last heartbeat; None before the first."""
+        row = self._maybe("SELECT config FROM trueup.heartbeat")
+        return None if row is None else row[0]
+
+    def execute(self, *statements: str) -> None:
+        """Statements in one transaction."""
+        with source_errors(self.system, statements[0]), self._connection.transaction():
+            for statement in statements:
+                self._connection.execute(statement.encode())
+
+    def _publication(self, name: str) -> Publication | None:
+        found = self._maybe("SELECT to_jsonb(p) FROM pg_publication p WHERE pubname = %s", [name])
+        if found is None:
+            return None
+        facts: dict[str, Any] = found[0]
+        # pg_publication_rel, not pg_publication_tables: the view may show partitions in place of their root.
+        rows = self._all(
+            "SELECT nspname, relname FROM pg_publication_rel r JOIN pg_publication p ON p.oid = prpubid"
+            " JOIN pg_class c ON c.oid = prrelid JOIN pg_namespace n ON n.oid = relnamespace WHERE pubname = %s",
+            [name],
+        )
+        return Publication(
+            tables=frozenset((schema, table) for schema, table in rows),
+            via_root=facts["pubviaroot"],
+            generated=facts.get("pubgencols", "n") == "s",
+            complete=all(facts[kind] for kind in ("pubinsert", "pubupdate", "pubdelete", "pubtruncate")),
+        )
+
+    def _has(self, role: str, privilege: Privilege) -> bool:
+        right = privilege.right
+        match privilege.kind, privilege.name:
+            case "DATABASE", (database,):
+                row = self._maybe("SELECT has_database_privilege(%s, %s, %s)", [role, database, right])
+            case "SCHEMA", (schema,):
+                row = self._maybe(
+                    "SELECT has_schema_privilege(%s, oid, %s) FROM pg_namespace WHERE nspname = %s",
+                    [role, right, schema],
+                )
+            case _, (schema, table):
+                row = self._maybe(
+                    "SELECT has_table_privilege(%s, c.oid, %s) FROM pg_class c"
+                    " JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = %s AND relname = %s",
+                    [role, right, schema, table],
+                )
+            case _:
+                row = None
+        return row is not None and bool(row[0])
+
+    def _one(self, query: str) -> Row:
+        row = self._maybe(query)
+        assert row is not None, "the query always has a row"
+        return row
+
+    def _maybe(self, query: str, parameters: list[Any] | None = None) -> Row | None:
+        rows = self._all(query, parameters)
+        return rows[0] if rows else None
+
+    def _all(self, query: str, parameters: list[Any] | None = None) -> list[Row]:
+        with source_errors(self.system, "reading its catalog"):
+            return self._connection.execute(query.encode(), parameters).fetchall()
+
+
+def _column(row: Row) -> SourceColumn:
+    name, pg_type, nullable, kind, generated, dimensions = row
+    column = Column(name=name, pg_type=pg_type, nullable=nullable, kind=kind, generated=generated == "s")
+    return SourceColumn(column=column, dimensions=dimensions, virtual=generated == "v")

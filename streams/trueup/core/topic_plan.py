@@ -1,0 +1,95 @@
+"""Which topics a registration needs, with which settings. Pure; `adapters.kafka_topics` creates them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from trueup.core.connector_config import MESSAGE_BYTES_MAX, heartbeat_topic, housekeeping_topics
+from trueup.model.errors import Refused, TopicChanged
+from trueup.model.registration import Table
+from trueup.model.settings import Settings
+from trueup.model.topic import ClusterFacts, TopicFacts, TopicSpec
+
+_REPLICATION_FACTOR_MAX: Final = 3
+_DAY_MS: Final = 24 * 3_600_000
+_HOUSEKEEPING_RETENTION_MS: Final = _DAY_MS  # read by nobody; kept for people who look
+_HEARTBEAT_RETENTION_MS: Final = 7 * _DAY_MS  # a worker that was down for a weekend still finds its beats
+# Deletes are records with a value here, so this only bounds how long a reader of the whole topic may take.
+_DELETE_RETENTION_MS: Final = 7 * _DAY_MS
+# How much of a truth topic may be superseded before it is cleaned: it is read whole at each recovery.
+_DIRTY_RATIO: Final = "0.2"
+
+
+def replication_factor(settings: Settings, cluster: ClusterFacts) -> int:
+    """Three where there are three brokers. Raises Refused for less in production."""
+    copies = min(_REPLICATION_FACTOR_MAX, cluster.brokers)
+    if settings.environment == "production" and copies < _REPLICATION_FACTOR_MAX:
+        raise Refused(
+            f'kafka has {cluster.brokers} brokers, and environment "production" needs {_REPLICATION_FACTOR_MAX}',
+            hint='add brokers, or set environment = "development" in trueup.toml',
+        )
+    return copies
+
+
+def table_topics(table: Table, settings: Settings, copies: int) -> list[TopicSpec]:
+    """Capture, truth and dead letters of a table."""
+    kafka = settings.kafka
+    return [
+        _spec(table.capture_topic, kafka.partitions, copies, _deleted_after(kafka.capture_retention_ms)),
+        _spec(
+            table.truth_topic,
+            kafka.partitions,
+            copies,
+            {
+                "cleanup.policy": "compact",
+                "min.cleanable.dirty.ratio": _DIRTY_RATIO,
+                "delete.retention.ms": str(_DELETE_RETENTION_MS),
+            },
+        ),
+        # One partition: letters are few, and read in the order in which they came.
+        _spec(table.dead_letter_topic, 1, copies, _deleted_after(kafka.capture_retention_ms)),
+    ]
+
+
+def system_topics(system: str, copies: int) -> list[TopicSpec]:
+    """The heartbeat of a system, and what Debezium writes besides."""
+    return [
+        _spec(heartbeat_topic(system), 1, copies, _deleted_after(_HEARTBEAT_RETENTION_MS)),
+        *(
+            _spec(name, 1, copies, _deleted_after(_HOUSEKEEPING_RETENTION_MS))
+            for name in housekeeping_topics(system)
+        ),
+    ]
+
+
+def _deleted_after(retention_ms: int) -> dict[str, str]:
+    return {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+
+
+def _spec(name: str, partitions: int, copies: int, config: Mapping[str, str]) -> TopicSpec:
+    return TopicSpec(
+        name=name,
+        partitions=partitions,
+        replication_factor=copies,
+        config={
+            **config,
+            "max.message.bytes": str(MESSAGE_BYTES_MAX),
+            # With three copies a write is acknowledged by two: one broker may be lost at any time.
+            "min.insync.replicas": str(max(1, copies - 1)),
+        },
+    )
+
+
+def settings_to_change(spec: TopicSpec, facts: TopicFacts) -> dict[str, str]:
+    """Settings of an existing topic that differ from the wanted ones.
+
+    :raises TopicChanged: its partition count differs: keys would move to other partitions, and order would be lost.
+    """
+    if facts.partitions != spec.partitions:
+        raise TopicChanged(
+            f'topic "{spec.name}" has {facts.partitions} partitions, and {spec.partitions} are wanted',
+            detail="the number cannot change: the changes of a key would lie in two partitions, without an order",
+            hint=f"set kafka.partitions = {facts.partitions} in trueup.toml, or register the table under a new name",
+        )
+    return {key: value for key, value in spec.config.items() if facts.config.get(key) != value}

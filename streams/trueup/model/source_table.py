@@ -1,0 +1,142 @@
+"""What a source's catalog says of a table that is to be captured. `model.columns` is what of it goes into schemas."""
+
+from __future__ import annotations
+
+import msgspec
+
+from trueup.model.columns import CapturedTable, Column
+
+
+class SourceColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """A column, with what only capturing asks.
+
+    :param dimensions: of an array as it was declared; 0 for no array. PostgreSQL does not enforce it.
+    :param virtual: GENERATED ALWAYS AS (...) VIRTUAL: never in the log.
+    """
+
+    column: Column
+    dimensions: int = 0
+    virtual: bool = False
+
+
+class SourceIndex(msgspec.Struct, frozen=True, kw_only=True):
+    """A unique index that identifies rows: all columns NOT NULL, not partial, not deferrable, no expressions."""
+
+    columns: tuple[str, ...]
+    primary: bool = False
+    replica_identity: bool = False
+
+
+class SourcePartition(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a table that holds rows: the table itself, or a leaf partition. Identity and TOAST are per part.
+
+    :param replica_identity: `pg_class.relreplident`: d default, n nothing, f full, i index.
+    :param toast: rows can have values out of line; PostgreSQL gives a TOAST table only to tables that may need one.
+    """
+
+    schema: str
+    table: str
+    replica_identity: str
+    toast: bool
+
+
+class SourceTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A table.
+
+    :param kind: `pg_class.relkind`: r table, p partitioned table; others cannot be captured.
+    :param persistence: `pg_class.relpersistence`: p permanent, u unlogged, t temporary.
+    :param row_security: policies may hide rows from whoever is not the owner.
+    :param owned: the login of `trueup apply` may alter it.
+    """
+
+    schema: str
+    table: str
+    kind: str
+    persistence: str
+    row_security: bool
+    owned: bool
+    columns: tuple[SourceColumn, ...]
+    unique: tuple[SourceIndex, ...]
+    partitions: tuple[SourcePartition, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.schema}.{self.table}"
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        return next((index.columns for index in self.unique if index.primary), ())
+
+    def captured(self, table: str, key: tuple[str, ...], *, generated: bool) -> CapturedTable:
+        """The columns that reach Kafka.
+
+        :param table: the registered name.
+        :param generated: the publication carries stored generated columns (PostgreSQL 18 and later).
+        """
+        columns = (c.column for c in self.columns if not c.virtual and (generated or not c.column.generated))
+        return CapturedTable(table=table, columns=tuple(columns), key=key)
+
+    def uncaptured(self, *, generated: bool) -> tuple[str, ...]:
+        """The other columns."""
+        return tuple(c.column.name for c in self.columns if c.virtual or (c.column.generated and not generated))
+
+
+class SourceServer(msgspec.Struct, frozen=True, kw_only=True):
+    """The server of a system, and who we are there."""
+
+    version: int
+    wal_level: str
+    database: str
+    user: str
+
+    @property
+    def keeps_slots_on_failover(self) -> bool:
+        return self.version >= 170000
+
+    @property
+    def publishes_generated(self) -> bool:
+        return self.version >= 180000
+
+
+class CaptureRole(msgspec.Struct, frozen=True, kw_only=True):
+    """The role Debezium logs in as.
+
+    :param sees_all_rows: superuser or BYPASSRLS.
+    """
+
+    name: str
+    may_replicate: bool
+    sees_all_rows: bool
+
+
+class Privilege(msgspec.Struct, frozen=True, kw_only=True):
+    """A right the capture role needs. `kind`: DATABASE, SCHEMA or TABLE; `name` has one or two parts."""
+
+    right: str
+    kind: str
+    name: tuple[str, ...]
+
+
+class Publication(msgspec.Struct, frozen=True, kw_only=True):
+    """A publication as it is. Tables as (schema, table)."""
+
+    tables: frozenset[tuple[str, str]]
+    via_root: bool
+    generated: bool
+    complete: bool  # publishes insert, update, delete and truncate
+
+
+class SourceState(msgspec.Struct, frozen=True, kw_only=True):
+    """What of ours is at the source already.
+
+    :param tables: names in schema trueup.
+    :param fills: registered tables whose existing rows were asked for, with the epoch they were asked for in.
+    """
+
+    schema: bool
+    tables: frozenset[str]
+    heartbeat_row: bool
+    publication: Publication | None
+    slot: bool
+    fills: dict[str, int]
+    missing: frozenset[Privilege]

@@ -1,0 +1,29 @@
+"""Kafka topics: what is wanted, and what is there."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic as it must be. `config` holds only the settings TrueUp decides; others are the operator's."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: dict[str, str]
+
+
+class TopicFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic as it is. `config` holds every setting in force."""
+
+    partitions: int
+    replication_factor: int
+    config: dict[str, str]
+
+
+class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster the topics live in."""
+
+    cluster_id: str
+    brokers: int

@@ -1,0 +1,152 @@
+"""The apply worker: truth topics to one replica, each batch one database transaction (design 8).
+
+`core.reduce` and `core.rules_copy` say what is written, `adapters.postgres_replica` writes it. Kafka's group offsets are
+for lag tools only: where reading starts is what the replica says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import structlog
+from faust.types import TP
+
+from trueup.adapters.schema_registry import SchemaRegistry
+from trueup.adapters.truth_log import TruthLog
+from trueup.core.reduce import reduce_batch
+from trueup.core.rules_copy import CopyRules
+from trueup.core.truth_codec import TruthReader
+from trueup.model.decision import Outcome, TruthRecord
+from trueup.model.errors import DeadLetter, Retryable, SchemaChanged
+from trueup.model.event import LogRecord
+from trueup.model.write import Claim, CopyPlan, Refusal, Replica, ReplicaBatch, Write
+from trueup.runtime.batch_lane import Batch
+from trueup.runtime.lane_record import log_records
+from trueup.runtime.metrics import ApplyMetrics
+
+_CONNECTIONS: Final = 3  # decoding of one batch overlaps with the merge of others; more only queue on 2 cores
+
+log = structlog.get_logger("trueup.apply")
+
+
+class ApplyTable:
+    """One copy, ready to be applied."""
+
+    def __init__(self, plan: CopyPlan, reader: TruthReader) -> None:
+        self.plan = plan
+        self.reader = reader
+        self.rules = CopyRules(plan)
+
+
+class ApplyHandler:
+    """Handler of the batch lane for truth partitions, for one replica.
+
+    :param connect: makes a connection object to the replica; partitions are spread over a few of them.
+    :param now_us: the clock, microseconds since 1970, for convergence.
+    """
+
+    def __init__(
+        self,
+        tables: dict[str, ApplyTable],
+        connect: Callable[[], Replica],
+        log_reader: TruthLog,
+        registry: SchemaRegistry,
+        metrics: ApplyMetrics,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._tables = tables
+        self._replicas: Sequence[Replica] = [connect() for _ in range(_CONNECTIONS)]
+        self._log = log_reader
+        self._registry = registry
+        self._metrics = metrics
+        self._now_us = now_us
+        self._claims: dict[TP, Claim] = {}
+
+    def _replica_of(self, tp: TP) -> Replica:
+        return self._replicas[tp.partition % len(self._replicas)]
+
+    async def prepare(self, tp: TP) -> int:
+        """Claims the partition at the replica; a former writer is fenced. The replica knows what it has."""
+        self._claims.pop(tp, None)
+        claim = await self._replica_of(tp).claim(tp.topic, tp.partition)
+        begin, _ = await self._log.bounds(tp.topic, tp.partition)
+        position = begin if claim.next_offset is None else claim.next_offset
+        self._claims[tp] = claim
+        log.info("partition claimed", topic=tp.topic, partition=tp.partition, offset=position, token=claim.token)
+        return position
+
+    async def release(self, tp: TP) -> None:
+        self._claims.pop(tp, None)
+
+    async def close(self) -> None:
+        for replica in self._replicas:
+            await replica.close()
+
+    async def process(self, batch: Batch) -> None:
+        """Applies a batch and its progress in one transaction of the replica."""
+        started = time.monotonic()
+        table = self._tables[batch.tp.topic]
+        reduced = reduce_batch(log_records(batch.records))
+        await self._learn_schemas(table, reduced.records)
+        writes, refused, truths = _writes(table, reduced.records)
+        decoded = time.monotonic()
+        try:
+            result = await self._replica_of(batch.tp).apply(
+                ReplicaBatch(
+                    plan=table.plan,
+                    topic=batch.tp.topic,
+                    partition=batch.tp.partition,
+                    token=self._claims[batch.tp].token,
+                    start_offset=batch.start,
+                    next_offset=batch.end,
+                    records=len(batch.records),
+                    writes=tuple(writes),
+                    refused=tuple(refused),
+                    counts=reduced.counts,
+                )
+            )
+        except Retryable as exc:
+            self._metrics.retried(type(exc).__name__)
+            raise
+        steps_s = {"decode": decoded - started, "apply": time.monotonic() - decoded}
+        self._metrics.counted(table.plan.table, result.counts, steps_s)
+        if result.counts.get(Outcome.APPLIED):
+            now_us = self._now_us()
+            self._metrics.converged(table.plan.table, [(now_us - t.commit_time_us) / 1e6 for t in truths])
+
+    async def _learn_schemas(self, table: ApplyTable, records: Sequence[LogRecord]) -> None:
+        """Truth records of an earlier registration carry an earlier schema; the registry has it."""
+        for schema_id in table.reader.unknown_ids(record.value for record in records if record.value is not None):
+            try:
+                schema: dict[str, Any] = await asyncio.to_thread(self._registry.schema_by_id, schema_id)
+            except LookupError as exc:
+                raise SchemaChanged(
+                    f'truth of "{table.plan.table}" is written in a schema the registry does not have',
+                    detail=f"schema id {schema_id}",
+                    hint="restore the registry, or publish the table anew: trueup resync",
+                ) from exc
+            table.reader.learn(schema_id, schema)
+
+
+def _writes(
+    table: ApplyTable, records: Sequence[LogRecord]
+) -> tuple[list[Write], list[Refusal], list[TruthRecord]]:
+    writes: list[Write] = []
+    refused: list[Refusal] = []
+    truths: list[TruthRecord] = []
+    for record in records:
+        key, value = record.key or b"", record.value or b""
+        truth = table.reader.decode(key, value)
+        try:
+            writes.append(table.rules.write_of(truth, record.offset, value))
+        except DeadLetter as exc:
+            shown = value if table.plan.whole else None
+            refused.append(
+                Refusal(key, truth.version, record.offset, shown, "transform", type(exc).__name__, None, exc.primary)
+            )
+        else:
+            truths.append(truth)
+    return writes, refused, truths

@@ -1,0 +1,152 @@
+"""From settings and registrations to a running worker: the one place where adapters meet handlers."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from trueup.adapters.kafka_topics import KafkaTopics
+from trueup.adapters.postgres_replica import PostgresReplica
+from trueup.adapters.schema_registry import SchemaRegistry
+from trueup.adapters.secret_references import Secrets
+from trueup.adapters.truth_log import TruthLog
+from trueup.core.connector_config import unavailable_value
+from trueup.core.pipeline import DecidePlan
+from trueup.core.rules_copy import compile_copy
+from trueup.core.truth_codec import TruthCodec, TruthReader
+from trueup.core.truth_schema import captured_table
+from trueup.model.errors import ConfigurationError, TopicChanged
+from trueup.model.registration import Project, Table
+from trueup.model.settings import Settings
+from trueup.runtime.app import build_app
+from trueup.runtime.apply_agent import ApplyHandler, ApplyTable
+from trueup.runtime.decide_agent import DECIDE_GROUP, DecideHandler
+from trueup.runtime.metrics import ApplyMetrics, DecideMetrics
+from trueup.runtime.worker import Worker
+
+
+def truth_schema_path(settings: Settings, table: str) -> Path:
+    """Where `trueup apply` leaves the truth schema of a table."""
+    return settings.project_dir / "schemas" / "avro" / f"{table}.avsc"
+
+
+def read_truth_schema(settings: Settings, table: str) -> dict[str, Any]:
+    """The truth schema of an applied table. Raises ConfigurationError when it was never applied."""
+    path = truth_schema_path(settings, table)
+    try:
+        schema: dict[str, Any] = msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError as exc:
+        raise ConfigurationError(
+            f'table "{table}" is registered and was never applied', file=str(path), hint="run: trueup apply"
+        ) from exc
+    return schema
+
+
+class Kafka:
+    """What a worker asks Kafka once, before it starts: who is it, and are the topics what was applied?"""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topics = KafkaTopics(settings.kafka.bootstrap_servers)
+        self._settings = settings
+        self.identities: dict[str, bytes] = {}
+        self.cluster_id = ""
+
+    async def look(self, tables: list[Table]) -> None:
+        """Raises Unreachable; TopicChanged when a topic is missing or has another number of partitions."""
+        self.cluster_id = await asyncio.to_thread(self._topics.cluster_id)
+        wanted = [topic for table in tables for topic in (table.capture_topic, table.truth_topic)]
+        found = await asyncio.to_thread(self._topics.describe, wanted)
+        for topic in wanted:
+            facts = found.get(topic)
+            if facts is None:
+                raise TopicChanged(f'topic "{topic}" does not exist', hint="run: trueup apply")
+            self.identities[topic] = f"{self.cluster_id}/{facts.topic_id}".encode()
+        for table in tables:
+            capture, truth = found[table.capture_topic].partitions, found[table.truth_topic].partitions
+            if capture != truth:
+                raise TopicChanged(
+                    f'table "{table.table}" has {capture} capture partitions and {truth} truth partitions',
+                    detail="keys would be looked up in the wrong partition",
+                    hint="a change of the number of partitions is refused: make the topics anew and run trueup resync",
+                )
+
+
+async def run_decide(settings: Settings, project: Project, name: str, metrics_port: int) -> None:
+    """The decide worker until SIGTERM."""
+    worker = Worker("decide", name, settings, metrics_port)
+    await worker.start_health()
+    tables = list(project.tables.values())
+    kafka, registry = Kafka(settings), SchemaRegistry(settings.registry.url)
+
+    async def plans() -> dict[str, DecidePlan]:
+        await kafka.look(tables)
+        return {table.capture_topic: await asyncio.to_thread(_decide_plan, table, kafka, registry, settings) for table in tables}
+
+    found = await worker.patiently(plans)
+    if found is not None:
+        metrics = DecideMetrics(worker.registry, [table.table for table in tables])
+        log = TruthLog(settings.kafka.bootstrap_servers)
+        handler = DecideHandler(found, settings, log, registry, metrics, worker.state_dir, kafka.identities.__getitem__)
+        app = build_app(DECIDE_GROUP, found, handler, settings, worker.state_dir / "faust")
+        await worker.run(app, metrics, {table.capture_topic: table.table for table in tables})
+        await log.stop()
+    await worker.close()
+
+
+def _decide_plan(table: Table, kafka: Kafka, registry: SchemaRegistry, settings: Settings) -> DecidePlan:
+    schema = read_truth_schema(settings, table.table)
+    schema_id = registry.id_of(f"{table.truth_topic}-value", schema)
+    return DecidePlan(table, TruthCodec(schema, schema_id), unavailable_value(kafka.cluster_id, table.owner.system))
+
+
+def apply_group(replica: str) -> str:
+    """The consumer group of a replica: one each, so that a slow or dead replica stops nobody else."""
+    return f"trueup-apply-{replica}"
+
+
+async def run_apply(
+    settings: Settings, project: Project, secrets: Secrets, replica: str, name: str, metrics_port: int
+) -> None:
+    """The apply worker of a replica until SIGTERM."""
+    if replica not in project.replicas:
+        raise ConfigurationError(
+            f'replica "{replica}" is not registered',
+            file=str(settings.project_dir / "connectors" / "replicas"),
+            hint=f"registered are: {', '.join(project.replicas) or 'none'}",
+        )
+    worker = Worker("apply", name, settings, metrics_port, replica)
+    await worker.start_health()
+    copies = project.tables_copied_to(replica)
+    kafka, registry = Kafka(settings), SchemaRegistry(settings.registry.url)
+    dsn = secrets.writer_dsn(project.replicas[replica])
+    tables = {}
+    for table, copy in copies:
+        schema = read_truth_schema(settings, table.table)
+        tables[table.truth_topic] = ApplyTable(compile_copy(table, copy, captured_table(schema)), TruthReader())
+
+    async def ready() -> bool:
+        await kafka.look([table for table, _ in copies])
+        return True
+
+    if await worker.patiently(ready):
+        metrics = ApplyMetrics(worker.registry, [table.table for table, _ in copies], replica)
+        log = TruthLog(settings.kafka.bootstrap_servers)
+        cap = settings.worker.dead_letters_per_table_max
+        handler = ApplyHandler(
+            tables,
+            lambda: PostgresReplica(replica, dsn, dead_letters_per_table_max=cap),
+            log,
+            registry,
+            metrics,
+        )
+        app = build_app(apply_group(replica), tables, handler, settings, worker.state_dir / "faust")
+        await worker.run(app, metrics, {table.truth_topic: table.table for table, _ in copies})
+        await handler.close()
+        await log.stop()
+    await worker.close()
+
+
+__all__ = ["Kafka", "apply_group", "read_truth_schema", "run_apply", "run_decide", "truth_schema_path"]
