@@ -16,6 +16,7 @@ from tests.waiting import eventually
 from trueup.model.errors import PartFailed, Refused
 from trueup.stack import LocalStack, StackSettings
 from trueup.stack.credentials import environment_lines, write_secret_files
+from trueup.stack.postgres_home import find_home
 from trueup.stack.process import PidRecord
 from trueup.stack.settings import database_port, encode_settings
 
@@ -40,11 +41,18 @@ def stack(tmp_path: Path) -> Iterator[LocalStack]:
         state_dir=tmp_path / "stack", port_base=free_port_base(), databases=DATABASES, start_timeout_s=60
     )
     settings.state_dir.mkdir(mode=0o711)
+    (settings.state_dir / "stack.json").write_text(encode_settings(settings))
     write_secret_files(settings)
     stack = LocalStack(settings)
     yield stack
     for part in stack.part_names:
         stack.kill_part(part)
+    stack.down(purge=True)
+
+
+def data_of(stack: LocalStack, part: str) -> Path:
+    """Where the server keeps its data: below pytest's private folder it is not the state folder, as root."""
+    return find_home(stack.settings.state_dir, part).data_dir
 
 
 def pid_of(stack: LocalStack, part: str) -> int | None:
@@ -69,8 +77,7 @@ def test_a_taken_port_is_named_with_its_part(stack: LocalStack) -> None:
 def test_a_part_that_fails_shows_the_end_of_its_log(stack: LocalStack) -> None:
     stack.start_part("postgres-shop")
     stack.stop_part("postgres-shop")
-    (version,) = stack.settings.state_dir.parent.rglob("data/PG_VERSION")
-    version.write_text("9\n")
+    (data_of(stack, "postgres-shop") / "PG_VERSION").write_text("9\n")
     with pytest.raises(PartFailed) as caught:
         stack.start_part("postgres-shop")
     assert caught.value.part == "postgres-shop"
@@ -131,11 +138,10 @@ def test_a_stale_pid_file_neither_hinders_a_start_nor_ends_a_stranger(
     stack.start_part("postgres-shop")
     stack.kill_part("postgres-shop")
     pid_file = stack.settings.state_dir / "run" / "postgres-shop.pid"
-    (data,) = (path.parent for path in stack.settings.state_dir.parent.rglob("data/PG_VERSION"))
     with subprocess.Popen(SLEEPER) as stranger:
         pid_file.write_bytes(msgspec.json.encode(PidRecord(stranger.pid, "another boot/1")))
         if lock_file_left:
-            own_lock = data / "postmaster.pid"
+            own_lock = data_of(stack, "postgres-shop") / "postmaster.pid"
             lines = own_lock.read_text().split("\n", 1)
             own_lock.write_text(f"{stranger.pid}\n{lines[1]}")
         stack.stop_part("postgres-shop")
@@ -153,7 +159,6 @@ def test_down_after_a_killed_run_ends_what_that_run_started(stack: LocalStack) -
         "stack = LocalStack.at(Path(sys.argv[1])); stack.start_part('postgres-shop')\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    (stack.settings.state_dir / "stack.json").write_text(encode_settings(stack.settings))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run(
         [sys.executable, "-c", start, str(stack.settings.state_dir)], env=environment, check=False
@@ -184,7 +189,6 @@ def test_there_is_no_stack_where_none_was_brought_up(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_other_settings_is_refused_before_anything_starts(stack: LocalStack) -> None:
-    (stack.settings.state_dir / "stack.json").write_text(encode_settings(stack.settings))
     three = LocalStack(msgspec.structs.replace(stack.settings, brokers=3))
     with pytest.raises(Refused, match="other settings"):
         three.up()

@@ -114,7 +114,7 @@ def test_what_has_no_mistake_converts_and_what_does_not_convert_has_one(
 
 def spoil(plain: dict[str, Any], data: st.DataObject) -> None:
     """Replace, remove or add a value at a place drawn by chance."""
-    node = plain
+    node: Any = plain
     while True:
         steps = sorted(node) if isinstance(node, dict) else list(range(len(node)))
         if not steps:

@@ -62,22 +62,23 @@ class KafkaTopics:
         wanted = list(names)
         if not wanted:
             return {}
-        sizes: dict[str, tuple[int, int]] = {}
+        sizes: dict[str, tuple[int, int, str]] = {}
         asked = self._call(lambda: self._admin.describe_topics(TopicCollection(wanted), request_timeout=self._timeout_s))
         for name, future in asked.items():
             try:
-                partitions = future.result(self._timeout_s).partitions
+                found = future.result(self._timeout_s)
             except KafkaException as exc:
                 if _code(exc) == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     continue
                 raise self._foreign(exc, f'topic "{name}"') from exc
             except FutureTimeoutError as exc:
                 raise Unreachable(PART, detail=self.bootstrap_servers) from exc
-            sizes[name] = (len(partitions), len(partitions[0].replicas) if partitions else 0)
+            copies = len(found.partitions[0].replicas) if found.partitions else 0
+            sizes[name] = (len(found.partitions), copies, str(found.topic_id))
         configs = self._configs(sizes)
         return {
-            name: TopicFacts(partitions=count, replication_factor=copies, config=configs[name])
-            for name, (count, copies) in sizes.items()
+            name: TopicFacts(partitions=count, replication_factor=copies, config=configs[name], topic_id=topic_id)
+            for name, (count, copies, topic_id) in sizes.items()
         }
 
     def create(self, spec: TopicSpec) -> None:

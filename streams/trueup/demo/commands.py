@@ -73,7 +73,7 @@ class Status(msgspec.Struct, frozen=True):
     @property
     def lag(self) -> int | None:
         """Records that wait anywhere; None while a part does not say."""
-        lags = [entry.lag for entry in (*self.tables, *self.decide)]
+        lags = [entry.lag for entry in self.tables] + [entry.lag for entry in self.decide]
         return None if None in lags else sum(lag for lag in lags if lag is not None)
 
 
@@ -160,13 +160,13 @@ class Commands:
         try:
             return msgspec.json.decode(output, type=answer)
         except msgspec.MsgspecError as error:
-            msg = f"trueup {' '.join(arguments)} answered something else than expected: {error}\n{output[-2000:]}"
+            msg = f"trueup {' '.join(arguments)} answered in another form: {error}\n{output[-2000:]}"
             raise CommandFailed(msg) from error
 
     def _expect(self, codes: tuple[int, ...], *arguments: str) -> str:
         """Run a command; return what it wrote if it ended with one of these codes."""
         result = self.run(*arguments)
         if result.returncode not in codes:
-            msg = f"trueup {' '.join(arguments)} ended with {result.returncode}:\n{(result.stderr or result.stdout)[-3000:]}"
-            raise CommandFailed(msg)
+            said = (result.stderr or result.stdout)[-3000:]
+            raise CommandFailed(f"trueup {' '.join(arguments)} ended with {result.returncode}:\n{said}")
         return result.stdout

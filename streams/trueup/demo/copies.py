@@ -16,6 +16,7 @@ from trueup.demo.folder import DemoFolder
 from trueup.model.registration import Copy, Project, Table
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+Value = Any  # of a column; its type is known to whoever asks
 
 
 class CopyPlace(msgspec.Struct, frozen=True):
@@ -84,7 +85,7 @@ class Databases:
         assert copy is not None, f"{table} has no copy at {replica}"
         return CopyPlace(registered, copy)
 
-    def query(self, database: str, statement: str | sql.Composed, *values: Any) -> list[tuple[Any, ...]]:
+    def query(self, database: str, statement: str | sql.Composed, *values: Value) -> list[tuple[Any, ...]]:
         """Run a statement in a transaction of its own. Return the rows, none if it returns no rows.
 
         :param values: one for each %s, or a single dict for the %(name)s.
@@ -94,7 +95,7 @@ class Databases:
         cursor = self._connections[database].execute(text, values[0] if named else values or None)
         return cursor.fetchall() if cursor.description else []
 
-    def value(self, database: str, statement: str | sql.Composed, *values: Any) -> Any:
+    def value(self, database: str, statement: str | sql.Composed, *values: Value) -> Value:
         """Return the first column of the first row; None if there is no row."""
         rows = self.query(database, statement, *values)
         return rows[0][0] if rows else None
@@ -113,7 +114,7 @@ class Databases:
         composed = statement.format(place.target, sql.Identifier(place.column(column)))
         return int(self.value(place.copy.replica, composed, value))
 
-    def read(self, place: CopyPlace, column: str, key: Any) -> Any:
+    def read(self, place: CopyPlace, column: str, key: Value) -> Value:
         """Return a column of one row of a copy, named as at the source; None if the row is not there."""
         (key_column,) = place.table.key
         statement = sql.SQL("SELECT {} FROM {} WHERE {} = %s").format(

@@ -1,4 +1,4 @@
-"""Where the demo lives: a state folder, a stack and a project of its own, so that nobody's stack is touched."""
+"""Where the demo lives: a state folder, a stack and a project of its own; nobody's stack is touched."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DemoFolder:
         return environment_lines(self.stack)[f"{database.upper()}_DSN"]
 
     def _settings_text(self) -> str:
-        """Return trueup.toml: with it a person can go on by hand, since commands find `stack.env` by the state folder."""
+        """Return trueup.toml. With it a person can go on by hand: the state folder leads to `stack.env`."""
         return f"""\
 # Written by trueup demo.
 state_dir = "{self.state_dir}"

@@ -1,4 +1,4 @@
-"""A registration that must be refused: pgbench_history has no key, so nobody could say which row a change is about."""
+"""A registration that must be refused: pgbench_history has no key to say which row a change is about."""
 
 from __future__ import annotations
 

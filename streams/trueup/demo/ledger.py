@@ -1,4 +1,4 @@
-"""What the sources committed, counted by those who committed it: the number that capture is measured against."""
+"""What the sources committed, counted by those who committed it: what capture is measured against."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 
 class Ledger:
-    """Row changes per source table. An insert, update or delete is one, a change of the key is two (delete, insert)."""
+    """Row changes per source table: an insert, update or delete is one, a change of the key is two."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

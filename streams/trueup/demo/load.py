@@ -70,8 +70,9 @@ class Load:
         self._running = False
         with ExitStack() as stack:  # all are asked to stop, whatever one of them raises
             stack.callback(self._pgbench.abandon)
-            for work in (self.probes, *self.writers):
-                stack.callback(work.stop)
+            stack.callback(self.probes.stop)
+            for writer in self.writers:
+                stack.callback(writer.stop)
 
     @property
     def rolled_back(self) -> int:

@@ -1,4 +1,4 @@
-"""A mistake at the source: an order with a negative amount. It stops at the boundary, and is mended by its owner."""
+"""A mistake at the source: an order with a negative amount. It stops at the boundary; its owner mends it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def show_negative_order(
     """
     databases.query(
         "shop",
-        "INSERT INTO public.orders VALUES (%s, 1, 'sku-1', 1, %s, 'EUR', 'new', md5('order/negative')::uuid, 'web',"
+        "INSERT INTO public.orders VALUES (%s, 1, 'sku-1', 1, %s, 'EUR', 'new', gen_random_uuid(), 'web',"
         " clock_timestamp(), clock_timestamp())",
         ORDER_ID,
         _RIGHT,

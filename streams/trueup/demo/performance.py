@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 
@@ -136,7 +137,7 @@ class Performance:
             restarted_s = time.monotonic()
             self._steps.say(f"SIGKILL to worker {name}")
             sample = until(
-                lambda since_s=restarted_s: self._load.probes.first_after(since_s),
+                functools.partial(self._load.probes.first_after, restarted_s),
                 what=f"a change written after the restart of worker {name} arrives",
                 within_s=_RECOVERED_WITHIN_S,
             )

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from trueup.demo.ledger import Ledger
 from trueup.demo.waiting import CannotGoOn
 
-# What a transaction of the built-in script (tpcb-like) updates, once each. It also inserts into pgbench_history.
+# What a transaction of the built-in script (tpcb-like) updates, once each; it inserts into pgbench_history.
 _UPDATED = ("pgbench_accounts", "pgbench_tellers", "pgbench_branches")
 _INITIALISE_TIMEOUT_S = 60
 _END_TIMEOUT_S = 30
@@ -90,7 +90,7 @@ def _program() -> str:
 
 
 def _environment(dsn: str) -> dict[str, str]:
-    """Return the environment that makes pgbench connect; a password in its arguments could be read by everybody."""
+    """Return the environment that makes pgbench connect; everybody could read a password in its arguments."""
     parts = conninfo_to_dict(dsn)
     names = {
         "host": "PGHOST",

@@ -1,6 +1,6 @@
-"""How long a change takes, seen from outside: a row is changed in the shop, and looked for in the warehouse's copy.
+"""How long a change takes, seen from outside: written in the shop, looked for in the warehouse's copy.
 
-Written at a steady pace whether or not the former one has arrived, so that an outage counts for all it delays.
+Written at a steady pace whether or not the former one has arrived: an outage counts for all that it delays.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LAST_SEEN_WITHIN_S = 60.0  # after stop(); a worker that just came back needs s
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One probe: when its commit had returned, and when the copy showed it or a later one (monotonic clock)."""
+    """One probe: when its commit had returned, and when the copy showed it or a later one (monotonic)."""
 
     written_s: float
     seen_s: float
@@ -48,7 +48,7 @@ class Outage(msgspec.Struct, frozen=True):
 
 
 class Probes:
-    """Changes `quantity` of one order to 1, 2, 3 ... at the source, and watches it in a copy with the same columns."""
+    """Sets `quantity` of one order to 1, 2, 3 ... at the source, and watches a copy of the same columns."""
 
     def __init__(self, source_dsn: str, replica_dsn: str, place: CopyPlace, ledger: Ledger) -> None:
         self._source_dsn, self._replica_dsn = source_dsn, replica_dsn
@@ -132,6 +132,6 @@ class Probes:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Return the smallest value that at least this share of the values does not exceed. Raises IndexError for none."""
+    """Return the smallest value that at least this share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

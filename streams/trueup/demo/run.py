@@ -1,4 +1,4 @@
-"""`trueup demo`: brings the stage up, lets the performance happen, tells what came of it, takes everything down.
+"""`trueup demo`: brings the stack up, lets the performance happen, tells what came of it, takes all down.
 
 The acts are in performance.py.
 """

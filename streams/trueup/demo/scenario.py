@@ -1,8 +1,8 @@
 """The story: a shop sells what the warehouse no longer has, with a copy job and with TrueUp.
 
-Every number comes out of a database. Only the clock is simulated: the times of the story are written into the rows.
-Both guards are the same statement, on two copies of the same table; an order is accepted if the copy says there is
-stock.
+Every number comes out of a database. Only the clock is simulated: the times of the story are written into the
+rows. Both guards are the same statement, on two copies of the same table; an order is accepted if the copy
+says there is stock.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Story(msgspec.Struct, frozen=True):
     """What was read back.
 
     :param job_says, trueup_says: `on_hand` in the two copies, by the clock of the story.
-    :param undeliverable: orders after noon that the warehouse finds in its own copy, for a thing it does not have.
+    :param undeliverable: orders after noon, in the warehouse's own copy, for a thing it does not have.
     """
 
     job_says: dict[str, int]
@@ -131,13 +131,13 @@ class Scenario:
 
     def _order(self, guard: str, when: datetime.datetime, reason: str) -> None:
         """A customer orders one; the shop accepts if its copy says that there is one."""
-        accepted = self._databases.query(
-            "shop",
-            "INSERT INTO public.orders SELECT %(order)s, 1, sku, 1, 49.90, 'EUR', 'new', gen_random_uuid(),"
-            f" %(reason)s, %(when)s, clock_timestamp() FROM {guard} WHERE sku = %(sku)s AND on_hand > 0"  # noqa: S608 - a constant
-            " RETURNING order_id",
-            {"order": self._next_order_id, "reason": reason, "when": when, "sku": SKU},
-        )
+        statement = f"""
+            INSERT INTO public.orders
+            SELECT %(order)s, 1, sku, 1, 49.90, 'EUR', 'new', gen_random_uuid(), %(reason)s, %(when)s, now()
+            FROM {guard} WHERE sku = %(sku)s AND on_hand > 0
+            RETURNING order_id"""  # noqa: S608 - the guard is a constant
+        values = {"order": self._next_order_id, "reason": reason, "when": when, "sku": SKU}
+        accepted = self._databases.query("shop", statement, values)
         self._next_order_id += 1
         self._ledger.add({"orders": len(accepted)})
 
@@ -147,7 +147,7 @@ class Scenario:
         return int(self._databases.value("shop", statement, SKU, reason))
 
     def _undeliverable(self) -> int:
-        """Count, at the warehouse, the orders after noon for what it does not have, once they have arrived there."""
+        """Count, at the warehouse, the orders after noon for what it does not have, once they are there."""
         statement = (
             "SELECT count(*) FROM public.orders JOIN public.stock USING (sku)"
             " WHERE sku = %s AND on_hand = 0 AND placed_at > %s"

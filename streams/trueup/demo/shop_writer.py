@@ -1,4 +1,4 @@
-"""What the shop does all day: orders of several rows, corrections, cancellations, new keys, and changes of mind."""
+"""What the shop does all day: orders of several rows, corrections, deletions, new keys, changes of mind."""
 
 from __future__ import annotations
 
@@ -48,12 +48,14 @@ class ShopWriter(Writer):
         amount = self.random.randrange(100, 50_000) / 100
         self._insert_order(cursor, order, amount, "web")
         cursor.execute(
-            "INSERT INTO public.order_lines SELECT %s, n, 'sku-' || n, 1, 9.9900 + n, jsonb_build_object('line', n)"
+            "INSERT INTO public.order_lines"
+            " SELECT %s, n, 'sku-' || n, 1, 9.9900 + n, jsonb_build_object('line', n)"
             " FROM generate_series(1, %s::int) AS n",
             [order, lines],
         )
         cursor.execute(
-            "INSERT INTO public.payments VALUES (md5('payment/' || %s::bigint)::uuid, %s, %s, 'card', now(), %s, '{}')",
+            "INSERT INTO public.payments"
+            " VALUES (md5('payment/' || %s::bigint)::uuid, %s, %s, 'card', now(), %s, '{}')",
             [order, order, amount, self.random.randbytes(16)],
         )
         self._orders.add(order)
@@ -63,8 +65,8 @@ class ShopWriter(Writer):
         """Update one order."""
         status = self.random.choice(["paid", "packed", "shipped"])
         cursor.execute(
-            "UPDATE public.orders SET status = %s::order_status, change_reason = %s, updated_at = clock_timestamp()"
-            " WHERE order_id = %s",
+            "UPDATE public.orders SET status = %s::order_status, change_reason = %s,"
+            " updated_at = clock_timestamp() WHERE order_id = %s",
             [status, f"now {status}", self._orders.any()],
         )
         return {"orders": cursor.rowcount}
@@ -142,8 +144,8 @@ class ShopWriter(Writer):
     def _insert_order(self, cursor: Cursor, order: int, amount: float, reason: str) -> None:
         """Insert one row into orders."""
         cursor.execute(
-            "INSERT INTO public.orders VALUES (%s, %s, %s, 1, %s, 'EUR', 'new', md5('order/' || %s::bigint)::uuid, %s,"
-            " clock_timestamp(), clock_timestamp())",
+            "INSERT INTO public.orders VALUES (%s, %s, %s, 1, %s, 'EUR', 'new',"
+            " md5('order/' || %s::bigint)::uuid, %s, clock_timestamp(), clock_timestamp())",
             [
                 order,
                 self._customers.any(),

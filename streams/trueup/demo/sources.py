@@ -1,4 +1,4 @@
-"""The source databases as they are before TrueUp: schemas and existing rows, made in the databases themselves."""
+"""The source databases as they are before TrueUp: schemas and rows, made in the databases themselves."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _WIDTH_MIN = 100  # of the tables; where output is no terminal rich would assume
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """The numbers of a run.
 
-    :param captured, committed: changes of rows during the load: seen by the decide stage, and counted by the writers.
+    :param captured, committed: changes of rows under load, as the decide stage and as the writers count them.
     :param convergence_p50_s: of probe rows that no kill delayed; `convergence_max_s` of all of them.
     """
 
@@ -134,13 +134,13 @@ def summary_view(summary: Summary) -> RenderableType:
         f"{summary.per_second:.0f} per second",
         "applied": f"{summary.applied:,} to all copies since the start",
         "other outcomes": other,
-        "convergence": f"p50 {_seconds(summary.convergence_p50_s)}, p99 {_seconds(summary.convergence_p99_s)}; "
-        f"longest, through the kills, {_seconds(summary.convergence_max_s)}",
+        "convergence": f"p50 {_seconds(summary.convergence_p50_s)}, p99 {_seconds(summary.convergence_p99_s)};"
+        f" longest, through the kills, {_seconds(summary.convergence_max_s)}",
         "kills survived": f"{summary.kills_survived} ({outages})" if outages else str(summary.kills_survived),
         "dead letters": str(summary.dead_letters),
         "differing rows": "not compared" if summary.differing is None else str(summary.differing),
-        "took": f"{summary.seconds:.0f} s; first captured row after {_seconds(summary.first_captured_row_s)}, "
-        f"all rows after {_seconds(summary.filled_s)}; seed {summary.seed}",
+        "took": f"{summary.seconds:.0f} s; first captured row after {_seconds(summary.first_captured_row_s)},"
+        f" all rows after {_seconds(summary.filled_s)}; seed {summary.seed}",
     }
     for name, text in rows.items():
         numbers.add_row(Text(name, style="bold"), Text(text))

@@ -12,7 +12,7 @@ _PAUSE_S = 0.02  # a look costs a small query; what is awaited takes 100 ms and 
 
 
 class CannotGoOn(Exception):
-    """The demo has to end here. That is a failed promise like any other: it is reported, and the exit code is 1."""
+    """The demo has to end here. It is reported like any other promise that did not hold: exit code 1."""
 
 
 class NotInTime(CannotGoOn):

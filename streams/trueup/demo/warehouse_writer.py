@@ -85,7 +85,8 @@ class WarehouseWriter(Writer):
     def _set_stock(self, cursor: Cursor, goods: list[int], reason: str) -> int:
         """Write a count of each. Return the number of rows."""
         cursor.execute(
-            "UPDATE public.stock SET on_hand = %s, counted_at = clock_timestamp(), counted_by = 'Gus', reason = %s"
+            "UPDATE public.stock"
+            " SET on_hand = %s, counted_at = clock_timestamp(), counted_by = 'Gus', reason = %s"
             " WHERE sku = ANY(%s)",
             [self.random.randrange(100), reason, [f"sku-{number}" for number in goods]],
         )

@@ -1,6 +1,6 @@
 """The worker processes of the demo and their supervisor: what systemd or Kubernetes is in production.
 
-A worker that ends, by SIGKILL or by itself, is started again. What the demo killed is told from what ended by itself.
+A worker that ends, by SIGKILL or by itself, is started again; those that ended by themselves are remembered.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Live load by the owners of the data: a thread per system that commits transactions at a steady pace.
 
-The seed decides which transactions come in which order. What they do is in shop_writer.py and warehouse_writer.py.
+The seed decides which transactions come in which order. What they do: shop_writer.py, warehouse_writer.py.
 """
 
 from __future__ import annotations

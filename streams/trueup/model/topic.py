@@ -15,11 +15,12 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TopicFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic as it is. `config` holds every setting in force."""
+    """A topic as it is. `config` holds every setting in force; `topic_id` changes when it is deleted and made anew."""
 
     partitions: int
     replication_factor: int
     config: dict[str, str]
+    topic_id: str = ""
 
 
 class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,7 +56,7 @@ class Kafka:
 
     async def look(self, tables: list[Table]) -> None:
         """Raises Unreachable; TopicChanged when a topic is missing or has another number of partitions."""
-        self.cluster_id = await asyncio.to_thread(self._topics.cluster_id)
+        self.cluster_id = (await asyncio.to_thread(self._topics.cluster)).cluster_id
         wanted = [topic for table in tables for topic in (table.capture_topic, table.truth_topic)]
         found = await asyncio.to_thread(self._topics.describe, wanted)
         for topic in wanted:
@@ -99,6 +99,12 @@ async def run_decide(settings: Settings, project: Project, name: str, metrics_po
 def _decide_plan(table: Table, kafka: Kafka, registry: SchemaRegistry, settings: Settings) -> DecidePlan:
     schema = read_truth_schema(settings, table.table)
     schema_id = registry.id_of(f"{table.truth_topic}-value", schema)
+    if schema_id is None:
+        raise ConfigurationError(
+            f'the truth schema of table "{table.table}" is not the registered one',
+            file=str(truth_schema_path(settings, table.table)),
+            hint="run: trueup apply",
+        )
     return DecidePlan(table, TruthCodec(schema, schema_id), unavailable_value(kafka.cluster_id, table.owner.system))
 
 

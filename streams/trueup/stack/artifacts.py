@@ -112,7 +112,7 @@ def _download(context: MavenContext, locked: LockedDependency) -> Path:
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(requests.RequestException),
         stop=tenacity.stop_after_attempt(_ATTEMPTS),
-        wait=tenacity.wait_exponential_jitter(initial=0.5, max=5),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.5, max=5),
         reraise=True,
     )
     try:

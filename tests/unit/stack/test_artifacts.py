@@ -3,6 +3,7 @@
 import hashlib
 import re
 import tomllib
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -63,7 +64,7 @@ class Repository(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def mirror() -> Any:
+def mirror() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Repository) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -92,7 +93,7 @@ def test_a_changed_file_is_refused_by_name_and_leaves_nothing(
     bundles: Path, mirror: str, tmp_path: Path
 ) -> None:
     write_bundle(bundles / "thing", hashlib.sha256(b"other bytes").hexdigest())
-    with pytest.raises(artifacts.ArtifactRefused, match="org.example:thing:1.0"):
+    with pytest.raises(artifacts.ArtifactRefused, match=r"org\.example:thing:1\.0"):
         artifacts.fetch_bundle("thing", tmp_path / "cache", maven_url=mirror)
     assert not artifacts.bundle_path("thing", tmp_path / "cache").exists()
 
@@ -101,7 +102,7 @@ def test_a_missing_file_is_refused_by_name(bundles: Path, mirror: str, tmp_path:
     write_bundle(bundles / "thing", "0" * 64)
     lock = bundles / "thing" / "jgo.lock.toml"
     lock.write_text(lock.read_text().replace('"1.0"', '"2.0"'))
-    with pytest.raises(artifacts.ArtifactRefused, match="org.example:thing:2.0"):
+    with pytest.raises(artifacts.ArtifactRefused, match=r"org\.example:thing:2\.0"):
         artifacts.fetch_bundle("thing", tmp_path / "cache", maven_url=mirror)
 
 

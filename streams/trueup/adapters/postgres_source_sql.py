@@ -1,0 +1,137 @@
+"""The statements that prepare a source for capture, as text. No I/O: `adapters.postgres_source` sends them.
+
+Each may be repeated: a run that was killed is completed by the next. Names come from the registration and the catalog.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Final
+
+from trueup.adapters.postgres_sql import literal, quoted
+from trueup.model.source_table import Privilege, Publication, SourceServer, SourceState
+
+SCHEMA: Final = "trueup"
+HEARTBEAT: Final = (SCHEMA, "heartbeat")
+SIGNAL: Final = (SCHEMA, "signal")
+Name = tuple[str, str]
+
+_OWN_TABLES: Final = {
+    # One row. `beat` counts, `config` names the settings of the connector that wrote it.
+    "heartbeat": (
+        "CREATE TABLE IF NOT EXISTS trueup.heartbeat (id smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1), "
+        "beat bigint NOT NULL DEFAULT 0, beaten_at timestamptz NOT NULL DEFAULT now(), config text)"
+    ),
+    # Debezium's layout: its channel for requests, and the watermarks of incremental snapshots.
+    "signal": (
+        "CREATE TABLE IF NOT EXISTS trueup.signal (id varchar(64) PRIMARY KEY, type varchar(32) NOT NULL, "
+        "data varchar(2048))"
+    ),
+    # For which tables existing rows were asked, and how: by the first snapshot or by a signal.
+    "fills": (
+        "CREATE TABLE IF NOT EXISTS trueup.fills (table_name text PRIMARY KEY, epoch bigint NOT NULL, "
+        "how text NOT NULL CHECK (how IN ('initial', 'incremental')), signal_id text, "
+        "requested_at timestamptz NOT NULL DEFAULT now())"
+    ),
+}
+
+
+def privileges(server: SourceServer, tables: Iterable[Name]) -> list[Privilege]:
+    """What the capture role needs, and no more."""
+    tables = sorted(tables)
+    schemas = sorted({schema for schema, _ in tables} | {SCHEMA})
+    return [
+        Privilege(right="CONNECT", kind="DATABASE", name=(server.database,)),
+        *(Privilege(right="USAGE", kind="SCHEMA", name=(schema,)) for schema in schemas),
+        *(Privilege(right="SELECT", kind="TABLE", name=name) for name in tables),
+        *(Privilege(right=right, kind="TABLE", name=HEARTBEAT) for right in ("SELECT", "UPDATE")),
+        *(Privilege(right=right, kind="TABLE", name=SIGNAL) for right in ("SELECT", "INSERT", "DELETE")),
+    ]
+
+
+def own_schema(state: SourceState) -> list[str]:
+    """Schema trueup with its tables."""
+    statements = [] if state.schema else [f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"]
+    statements += [statement for name, statement in _OWN_TABLES.items() if name not in state.tables]
+    if not state.heartbeat_row:
+        statements.append("INSERT INTO trueup.heartbeat DEFAULT VALUES ON CONFLICT (id) DO NOTHING")
+    return statements
+
+
+def grant(role: str, missing: Iterable[Privilege]) -> list[str]:
+    """The rights a role lacks."""
+    ordered = sorted(missing, key=lambda p: (p.kind, p.name, p.right))
+    return [
+        f"GRANT {p.right} ON {p.kind} {'.'.join(map(quoted, p.name))} TO {quoted(role)}"
+        for p in ordered
+    ]
+
+
+def full_identity(schema: str, table: str) -> str:
+    """Let the log carry whole rows of a table."""
+    return f"ALTER TABLE {_name((schema, table))} REPLICA IDENTITY FULL"
+
+
+def publish(name: str, tables: Iterable[Name], found: Publication | None, server: SourceServer) -> list[str]:
+    """Make the publication carry at least these tables, heartbeat and signals included, and whole."""
+    wanted = {*tables, HEARTBEAT, SIGNAL}
+    options = {"publish": "'insert, update, delete, truncate'", "publish_via_partition_root": "true"}
+    if server.publishes_generated:
+        options["publish_generated_columns"] = "stored"
+    settings = ", ".join(f"{key} = {value}" for key, value in options.items())
+    if found is None:
+        listed = ", ".join(_name(table) for table in sorted(wanted))
+        return [f"CREATE PUBLICATION {quoted(name)} FOR TABLE {listed} WITH ({settings})"]
+    statements = []
+    if not (found.complete and found.via_root and found.generated >= server.publishes_generated):
+        statements.append(f"ALTER PUBLICATION {quoted(name)} SET ({settings})")
+    if added := sorted(wanted - found.tables):
+        listed = ", ".join(_name(table) for table in added)
+        statements.append(f"ALTER PUBLICATION {quoted(name)} ADD TABLE {listed}")
+    return statements
+
+
+def unpublish(name: str, tables: Iterable[Name], found: Publication | None) -> list[str]:
+    """Take tables that are no longer registered out of the publication."""
+    if found is None or not (gone := sorted(found.tables - {*tables, HEARTBEAT, SIGNAL})):
+        return []
+    return [f"ALTER PUBLICATION {quoted(name)} DROP TABLE {', '.join(_name(table) for table in gone)}"]
+
+
+def fill_by_first_snapshot(tables: Iterable[str], epoch: int) -> str:
+    """Note that the connector's first snapshot brings the rows of these registered tables."""
+    rows = ", ".join(f"({literal(table)}, {epoch}, 'initial')" for table in sorted(tables))
+    return f"INSERT INTO trueup.fills (table_name, epoch, how) VALUES {rows} {_AGAIN}"
+
+
+def fill_by_signal(table: str, source: Name, epoch: int, signal_id: str) -> list[str]:
+    """Ask the running connector for the rows of a table, and note it; to be run in one transaction."""
+    data = json.dumps({"type": "incremental", "data-collections": [_pattern(source)]})
+    return [
+        "INSERT INTO trueup.signal (id, type, data) VALUES "
+        f"({literal(signal_id)}, 'execute-snapshot', {literal(data)})",
+        "INSERT INTO trueup.fills (table_name, epoch, how, signal_id) VALUES "
+        f"({literal(table)}, {epoch}, 'incremental', {literal(signal_id)}) {_AGAIN}",
+    ]
+
+
+def forget_fills(tables: Iterable[str]) -> list[str]:
+    """Tables that are no longer registered: were they registered anew, they would be filled anew."""
+    names = ", ".join(literal(table) for table in sorted(tables))
+    return [f"DELETE FROM trueup.fills WHERE table_name IN ({names})"] if names else []  # noqa: S608
+
+
+_AGAIN: Final = (
+    "ON CONFLICT (table_name) DO UPDATE SET epoch = excluded.epoch, how = excluded.how, "
+    "signal_id = excluded.signal_id, requested_at = now()"
+)
+
+
+def _name(name: Name) -> str:
+    return ".".join(map(quoted, name))
+
+
+def _pattern(name: Name) -> str:
+    """A table as Debezium's signals name it: the plain name (names of topics hold nothing a pattern would read)."""
+    return ".".join(name)

@@ -1,0 +1,128 @@
+"""Can this table be captured without loss, and what must change at the source for it? Pure.
+
+What a registration says against the table's columns is `core.column_rules`; this is about the log: keys, identity of
+rows, values out of line, rights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from trueup.core.avro_types import avro_primitive
+from trueup.model.problem import FieldPath, Problem
+from trueup.model.registration import ColumnVersion, Table
+from trueup.model.source_table import CaptureRole, SourcePartition, SourceServer, SourceTable
+
+_Mistake = tuple[FieldPath, str, str]
+_SOURCE: Final = ("source", "table")
+_KEY: Final = ("key",)
+
+
+def problems_with_server(table: Table, server: SourceServer, role: CaptureRole | None, role_name: str) -> list[Problem]:
+    """What keeps every table of a system from being captured; reported at the first table of the system."""
+    found: list[_Mistake] = []
+    if server.wal_level != "logical":
+        hint = "ALTER SYSTEM SET wal_level = 'logical', then restart the server"
+        found.append((("owner",), f'the server of system "{table.owner.system}" has wal_level {server.wal_level}', hint))
+    if role is None:
+        hint = f'CREATE ROLE "{role_name}" LOGIN REPLICATION PASSWORD ..., or correct capture_dsn'
+        found.append((("owner",), f'role "{role_name}" of capture_dsn does not exist at the source', hint))
+    elif not role.may_replicate:
+        hint = f'ALTER ROLE "{role_name}" REPLICATION'
+        found.append((("owner",), f'role "{role_name}" of capture_dsn may not replicate', hint))
+    return _problems(table, found)
+
+
+def problems_with_source(
+    table: Table, source: SourceTable | None, server: SourceServer, role: CaptureRole | None
+) -> list[Problem]:
+    """What keeps one table from being captured, with the cure."""
+    if source is None:
+        primary = f'source table "{table.source.table}" does not exist in database "{server.database}"'
+        return _problems(table, [(_SOURCE, primary, "create it, or correct its name: schema.table")])
+    found = [*_kind_mistakes(source), *_key_mistakes(table, source), *_column_mistakes(table, source)]
+    if source.row_security and role is not None and not role.sees_all_rows:
+        primary = f'table "{source.name}" has row level security, which may hide rows from "{role.name}"'
+        found.append((_SOURCE, primary, f'ALTER ROLE "{role.name}" BYPASSRLS'))
+    if not source.owned:
+        primary = f'"{server.user}" does not own table "{source.name}", and only its owner can publish it'
+        found.append((_SOURCE, primary, "use the owner's login as dsn of the system"))
+    return _problems(table, found)
+
+
+def _problems(table: Table, found: list[_Mistake]) -> list[Problem]:
+    file = f"schemas/tables/{table.table}.yaml"
+    return [Problem(file=file, path=path, primary=primary, hint=hint) for path, primary, hint in found]
+
+
+def _kind_mistakes(source: SourceTable) -> Iterator[_Mistake]:
+    if source.kind not in {"r", "p"}:
+        primary = f'"{source.name}" is no table: views and foreign tables have no changes in the log'
+        yield _SOURCE, primary, "register the tables behind it"
+    elif source.persistence != "p":
+        primary = f'table "{source.name}" is unlogged or temporary: its changes are not in the log'
+        yield _SOURCE, primary, f"ALTER TABLE {source.name} SET LOGGED"
+
+
+def _key_mistakes(table: Table, source: SourceTable) -> Iterator[_Mistake]:
+    if not source.unique:
+        primary = f'table "{source.name}" has no key: its changes do not say which row they change'
+        hint = f"ALTER TABLE {source.name} ADD PRIMARY KEY (...), or do not register it"
+        yield _KEY, primary, hint
+        return
+    keys = [index.columns for index in source.unique]
+    if not any(set(columns) == set(table.key) for columns in keys):
+        choices = " or ".join(f"[{', '.join(columns)}]" for columns in keys)
+        primary = f'key [{", ".join(table.key)}] is no key of table "{source.name}"'
+        yield _KEY, primary, f"write key: {choices}"
+
+
+def _column_mistakes(table: Table, source: SourceTable) -> Iterator[_Mistake]:
+    for column in source.columns:
+        name = column.column.name
+        if column.virtual and needs_full_identity(table, source):
+            primary = f'column "{name}" is generated when it is read, and the table needs REPLICA IDENTITY FULL'
+            hint = f'PostgreSQL would refuse every update: make "{name}" STORED, or do not register the table'
+            yield _SOURCE, primary, hint
+        if column.dimensions > 1:
+            primary = f'column "{name}" is an array of {column.dimensions} dimensions: capture loses its values'
+            yield _SOURCE, primary, "keep it as jsonb, or do not register the table"
+
+
+def needs_full_identity(table: Table, source: SourceTable) -> bool:
+    """Whether the log must carry whole rows.
+
+    - A value out of line (TOAST) is in the log of an update only if it changed, or with FULL (design 6).
+    - The version of a delete stands in a column, which only FULL brings.
+    - A key that is not the primary key is in the log of a delete only as identity, or with FULL.
+    """
+    if isinstance(table.version, ColumnVersion) or any(part.toast for part in source.partitions):
+        return True
+    return set(source.primary_key) != set(table.key) and not _identity_covers(table, source)
+
+
+def _identity_covers(table: Table, source: SourceTable) -> bool:
+    return any(index.replica_identity and set(index.columns) >= set(table.key) for index in source.unique)
+
+
+def parts_to_identify(table: Table, source: SourceTable) -> list[SourcePartition]:
+    """The parts whose replica identity must become FULL."""
+    if needs_full_identity(table, source):
+        return [part for part in source.partitions if part.replica_identity != "f"]
+    covered = "f", "d", "i" if _identity_covers(table, source) else "d"
+    return [part for part in source.partitions if part.replica_identity not in covered]
+
+
+def why_full_identity(table: Table, source: SourceTable) -> str:
+    """The reason, for whoever reads the plan."""
+    if isinstance(table.version, ColumnVersion):
+        return f'a delete must say its "{table.version.column}"'
+    wide = [
+        c.column.name
+        for c in source.columns
+        if avro_primitive(c.column) in {"string", "bytes"} or c.dimensions  # the types PostgreSQL may store out of line
+    ]
+    if any(part.toast for part in source.partitions):
+        return f"values out of line must be in the log: {', '.join(wide)}"
+    return "the key of a deleted row must be in the log"
