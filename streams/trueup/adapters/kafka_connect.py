@@ -104,7 +104,9 @@ class KafkaConnect:
         if answer.status_code != _NOT_FOUND:
             _data(answer)
 
-    def wait_running(self, name: str, deadline_s: float, on_state: Callable[[str], None] | None = None) -> None:
+    def wait_running(
+        self, name: str, deadline_s: float, on_state: Callable[[str], None] | None = None
+    ) -> None:
         """Wait until the connector and its task run.
 
         :raises Refused: it failed, with the causes; or it does not run in time.
@@ -120,7 +122,11 @@ class KafkaConnect:
                     detail=status.trace,
                     hint="remove the cause, then run trueup apply again: it restarts the connector",
                 )
-            seen = "unknown" if status is None else f"{status.connector}, tasks {', '.join(status.tasks) or 'none yet'}"
+            seen = (
+                "unknown"
+                if status is None
+                else f"{status.connector}, tasks {', '.join(status.tasks) or 'none yet'}"
+            )
             if time.monotonic() > end:
                 raise Refused(
                     f'connector "{name}" does not run after {deadline_s:.0f} s',

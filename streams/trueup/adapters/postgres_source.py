@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict
 
 from trueup.model.columns import Column
 from trueup.model.errors import Refused, TrueUpError, Unreachable
@@ -28,7 +29,9 @@ from trueup.model.source_table import (
 
 _CONNECT_TIMEOUT_S: Final = 8
 # Half a minute for a command as a whole; catalog queries take milliseconds, a lock is waited for shortly.
-_SESSION: Final = "-c statement_timeout=15s -c lock_timeout=5s -c search_path=pg_catalog -c application_name=trueup-apply"
+_SESSION: Final = (
+    "-c statement_timeout=15s -c lock_timeout=5s -c search_path=pg_catalog -c application_name=trueup-apply"
+)
 Row = tuple[Any, ...]
 
 _TABLE: Final = """
@@ -91,11 +94,26 @@ def _foreign(exc: psycopg.Error, system: str, doing: str) -> TrueUpError:
         hint = "a transaction holds a lock: see pg_stat_activity there, end it or wait, then run trueup apply again"
         return Refused(f'source "{system}" kept trueup apply waiting', detail=detail, hint=hint)
     if isinstance(exc, pg.InvalidPassword | pg.InvalidAuthorizationSpecification | pg.InvalidCatalogName):
-        return Refused(f'source "{system}" refuses the login', detail=detail, hint="correct the dsn of the system")
+        return Refused(
+            f'source "{system}" refuses the login', detail=detail, hint="correct the dsn of the system"
+        )
     # Anything that is no answer of the server, or says that it goes away: there is nobody to talk to.
     if exc.sqlstate is None or exc.sqlstate.startswith(("08", "53", "57P")):
         return Unreachable(f"source {system}", detail=detail)
-    return Refused(f'source "{system}" refuses a statement', detail=detail, hint="see the statement: trueup apply --dry-run")
+    return Refused(
+        f'source "{system}" refuses a statement',
+        detail=detail,
+        hint="see the statement: trueup apply --dry-run",
+    )
+
+
+def dsn_parts(system: str, dsn: str) -> dict[str, str]:
+    """A DSN taken apart. Raises Refused, without showing it."""
+    try:
+        return {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
+    except psycopg.ProgrammingError as exc:
+        hint = "write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        raise Refused(f'dsn of system "{system}" cannot be read', hint=hint) from exc
 
 
 class PostgresSource:
@@ -123,7 +141,8 @@ class PostgresSource:
     def capture_role(self, name: str) -> CaptureRole | None:
         """What a role may; None: there is none of that name."""
         row = self._maybe(
-            "SELECT rolreplication OR rolsuper, rolbypassrls OR rolsuper FROM pg_roles WHERE rolname = %s", [name]
+            "SELECT rolreplication OR rolsuper, rolbypassrls OR rolsuper FROM pg_roles WHERE rolname = %s",
+            [name],
         )
         return None if row is None else CaptureRole(name=name, may_replicate=row[0], sees_all_rows=row[1])
 
@@ -164,13 +183,15 @@ class PostgresSource:
                 " WHERE nspname = 'trueup' AND relkind = 'r'"
             )
         )
+        heartbeat = "heartbeat" in tables
         fills: dict[str, int] = {}
         if "fills" in tables:
             fills = {row[0]: row[1] for row in self._all("SELECT table_name, epoch FROM trueup.fills")}
         return SourceState(
             schema=self._maybe("SELECT 1 FROM pg_namespace WHERE nspname = 'trueup'") is not None,
             tables=tables,
-            heartbeat_row="heartbeat" in tables and self._maybe("SELECT 1 FROM trueup.heartbeat") is not None,
+            heartbeat_row=heartbeat and self._maybe("SELECT 1 FROM trueup.heartbeat") is not None,
+            heartbeat_config=self.heartbeat_config() if heartbeat else None,
             publication=self._publication(name),
             slot=self._maybe("SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", [name]) is not None,
             fills=fills,

@@ -62,10 +62,7 @@ def own_schema(state: SourceState) -> list[str]:
 def grant(role: str, missing: Iterable[Privilege]) -> list[str]:
     """The rights a role lacks."""
     ordered = sorted(missing, key=lambda p: (p.kind, p.name, p.right))
-    return [
-        f"GRANT {p.right} ON {p.kind} {'.'.join(map(quoted, p.name))} TO {quoted(role)}"
-        for p in ordered
-    ]
+    return [f"GRANT {p.right} ON {p.kind} {'.'.join(map(quoted, p.name))} TO {quoted(role)}" for p in ordered]
 
 
 def full_identity(schema: str, table: str) -> str:

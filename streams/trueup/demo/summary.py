@@ -134,8 +134,9 @@ def summary_view(summary: Summary) -> RenderableType:
         f"{summary.per_second:.0f} per second",
         "applied": f"{summary.applied:,} to all copies since the start",
         "other outcomes": other,
-        "convergence": f"p50 {_seconds(summary.convergence_p50_s)}, p99 {_seconds(summary.convergence_p99_s)};"
-        f" longest, through the kills, {_seconds(summary.convergence_max_s)}",
+        "convergence": f"p50 {_seconds(summary.convergence_p50_s)},"
+        f" p99 {_seconds(summary.convergence_p99_s)};"
+        f" through the kills {_seconds(summary.convergence_max_s)} at most",
         "kills survived": f"{summary.kills_survived} ({outages})" if outages else str(summary.kills_survived),
         "dead letters": str(summary.dead_letters),
         "differing rows": "not compared" if summary.differing is None else str(summary.differing),

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from trueup.demo.commands import Commands
 from trueup.demo.folder import DemoFolder
+from trueup.demo.waiting import CannotGoOn
 from trueup.stack.process import Launch, ServerProcess
 
 _DRAIN_TIMEOUT_S = 35.0  # a worker promises to end within 30 s of SIGTERM
 _LOOK_INTERVAL_S = 0.5
+_ENDS_MAX = 3  # a worker may end to be started anew; one that does so again and again cannot work
 DECIDE = "decide"
+
+
+class WorkerFailed(CannotGoOn):
+    """A worker does not stay up; the message has the end of its log."""
 
 
 def apply_worker(replica: str) -> str:
@@ -75,9 +82,15 @@ class Workers:
         self._leaving.set()
         self._supervisor.join()
 
-    def logs(self) -> dict[str, Path]:
-        """Return the log file of each worker."""
-        return {name: process.log_file for name, process in self._processes.items()}
+    def check(self) -> None:
+        """Raise WorkerFailed for a worker that does not stay up; waiting for its work would be in vain."""
+        for name, ends in Counter(self.ended_by_themselves).items():
+            if ends > _ENDS_MAX:
+                raise WorkerFailed(f"worker {name} ended {ends} times:\n{self._processes[name].log_tail()}")
+
+    def pids(self) -> list[int]:
+        """Return the processes that run."""
+        return [pid for process in self._processes.values() if (pid := process.pid()) is not None]
 
     def commands(self) -> dict[str, str]:
         """Return how each worker was started."""

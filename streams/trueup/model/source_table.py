@@ -78,7 +78,9 @@ class SourceTable(msgspec.Struct, frozen=True, kw_only=True):
 
     def uncaptured(self, *, generated: bool) -> tuple[str, ...]:
         """The other columns."""
-        return tuple(c.column.name for c in self.columns if c.virtual or (c.column.generated and not generated))
+        return tuple(
+            c.column.name for c in self.columns if c.virtual or (c.column.generated and not generated)
+        )
 
 
 class SourceServer(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,12 +132,14 @@ class SourceState(msgspec.Struct, frozen=True, kw_only=True):
     """What of ours is at the source already.
 
     :param tables: names in schema trueup.
+    :param heartbeat_config: the digest of the settings under which the connector wrote its last heartbeat.
     :param fills: registered tables whose existing rows were asked for, with the epoch they were asked for in.
     """
 
     schema: bool
     tables: frozenset[str]
     heartbeat_row: bool
+    heartbeat_config: str | None
     publication: Publication | None
     slot: bool
     fills: dict[str, int]

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from trueup.adapters.kafka_topics import KafkaTopics
 from trueup.adapters.postgres_replica import PostgresReplica
@@ -25,24 +21,8 @@ from trueup.runtime.app import build_app
 from trueup.runtime.apply_agent import ApplyHandler, ApplyTable
 from trueup.runtime.decide_agent import DECIDE_GROUP, DecideHandler
 from trueup.runtime.metrics import ApplyMetrics, DecideMetrics
+from trueup.runtime.truth_schema_files import read_truth_schema, truth_schema_path
 from trueup.runtime.worker import Worker
-
-
-def truth_schema_path(settings: Settings, table: str) -> Path:
-    """Where `trueup apply` leaves the truth schema of a table."""
-    return settings.project_dir / "schemas" / "avro" / f"{table}.avsc"
-
-
-def read_truth_schema(settings: Settings, table: str) -> dict[str, Any]:
-    """The truth schema of an applied table. Raises ConfigurationError when it was never applied."""
-    path = truth_schema_path(settings, table)
-    try:
-        schema: dict[str, Any] = msgspec.json.decode(path.read_bytes())
-    except FileNotFoundError as exc:
-        raise ConfigurationError(
-            f'table "{table}" is registered and was never applied', file=str(path), hint="run: trueup apply"
-        ) from exc
-    return schema
 
 
 class Kafka:
@@ -153,6 +133,3 @@ async def run_apply(
         await handler.close()
         await log.stop()
     await worker.close()
-
-
-__all__ = ["Kafka", "apply_group", "read_truth_schema", "run_apply", "run_decide", "truth_schema_path"]

@@ -1,0 +1,169 @@
+"""Carries out what `runtime.provision_plan` says, in its order, and waits for connectors."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, assert_never
+
+from trueup.adapters.connector_template import connector_template
+from trueup.adapters.postgres_replica import connect
+from trueup.adapters.postgres_replica_ddl import execute, plan_replica
+from trueup.adapters.postgres_source import dsn_parts
+from trueup.adapters.secret_references import Secrets
+from trueup.core.rules_copy import compile_copy
+from trueup.core.truth_schema import canonical_text
+from trueup.model.errors import Refused
+from trueup.model.registration import Project, Replica
+from trueup.model.settings import Settings
+from trueup.model.write import CopyPlan
+from trueup.runtime.provision_plan import Parts, SystemView, look, plan
+from trueup.runtime.provision_steps import (
+    AlterTopic,
+    CreateTopic,
+    Fill,
+    PutConnector,
+    RegisterSchema,
+    ReplicaSql,
+    RestartConnector,
+    SourceSql,
+    Step,
+    WriteSchema,
+)
+
+_NAME: Final = "trueup apply"
+OnStep = Callable[[Step], None]
+OnWait = Callable[[str], None]
+
+_RUNNING_DEADLINE_S: Final = 60.0  # Connect shares out connectors first; a task needs 2 to 5 s
+_STREAMING_DEADLINE_S: Final = 60.0  # a restart of the task, its slot, and the first beat
+_FIRST_SNAPSHOT_DEADLINE_S: Final = (
+    120.0  # a table that joins waits for a first snapshot, which may take long
+)
+_PAUSE_S: Final = 0.2
+
+
+class Provisioner:
+    """One run of `trueup apply`."""
+
+    def __init__(
+        self, settings: Settings, project: Project, secrets: Secrets, *, adopt: bool = False
+    ) -> None:
+        self._settings = settings
+        self._project = project
+        self._adopt = adopt
+        self._parts = Parts.of(settings, secrets)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._parts.close()
+
+    def plan(self) -> list[Step]:
+        """What is to be done; changes nothing. Raises what refuses the registration as a whole."""
+        self._parts.kafka.cluster()  # the part that most often is not there, asked first
+        views = look(self._settings, self._project, self._parts)
+        return plan(self._settings, views, self._parts, connector_template, self._replica_steps(views))
+
+    def carry_out(self, steps: list[Step], on_step: OnStep, on_wait: OnWait) -> None:
+        """Do the steps in order; `on_step` is told before each."""
+        for step in steps:
+            on_step(step)
+            self._do(step, on_wait)
+
+    def _do(self, step: Step, on_wait: OnWait) -> None:
+        parts = self._parts
+        match step:
+            case WriteSchema():
+                _write(step.path, canonical_text(step.schema))
+            case RegisterSchema():
+                parts.registry.register(step.subject, step.schema)
+                parts.registry.set_compatibility(step.subject, step.compatibility)
+            case CreateTopic():
+                parts.kafka.create(step.spec)
+            case AlterTopic():
+                parts.kafka.alter(step.name, step.config)
+            case SourceSql():
+                parts.source(self._project.systems[step.system]).execute(step.statement)
+            case ReplicaSql():
+                replica = self._project.replicas[step.replica]
+                asyncio.run(self._at_replica(replica, step.plans, carry_out=True))
+            case PutConnector():
+                self._put(step, on_wait)
+            case RestartConnector():
+                parts.connect.restart_failed(step.name)
+                parts.connect.wait_running(step.name, _RUNNING_DEADLINE_S, on_wait)
+            case Fill():
+                self._wait_streaming(
+                    step.system, step.connector, step.digest, _FIRST_SNAPSHOT_DEADLINE_S, on_wait
+                )
+                parts.source(self._project.systems[step.system]).execute(*step.statements)
+            case _ as never:
+                assert_never(never)
+
+    def _put(self, step: PutConnector, on_wait: OnWait) -> None:
+        """The state RUNNING may still be that of the task before; a heartbeat says under which settings it was made."""
+        connect = self._parts.connect
+        connect.put_config(step.name, step.config)
+        connect.wait_running(step.name, _RUNNING_DEADLINE_S, on_wait)
+        if step.streams:
+            digest = step.config["heartbeat.action.query"].rpartition("= ")[2].strip("'")
+            self._wait_streaming(step.system, step.name, digest, _STREAMING_DEADLINE_S, on_wait)
+
+    def _wait_streaming(
+        self, system: str, connector: str, digest: str, deadline_s: float, on_wait: OnWait
+    ) -> None:
+        source = self._parts.source(self._project.systems[system])
+        end = time.monotonic() + deadline_s
+        while source.heartbeat_config() != digest:
+            status = self._parts.connect.status(connector)
+            if status is not None and status.failed:
+                self._parts.connect.wait_running(connector, 0)  # raises with the causes
+            if time.monotonic() > end:
+                raise Refused(
+                    f'connector "{connector}" runs and sends no heartbeat after {deadline_s:.0f} s',
+                    detail="it is in its first snapshot, or that waits for a transaction left open at the source",
+                    hint=f'see pg_stat_activity at "{system}"; run trueup apply again when the snapshot has ended',
+                )
+            on_wait("waiting for a heartbeat")
+            time.sleep(_PAUSE_S)
+
+    def _replica_steps(self, views: list[SystemView]) -> list[Step]:
+        captured = {table.table: view.captured(table) for view in views for table in view.tables}
+        steps: list[Step] = []
+        for replica in self._project.replicas.values():
+            copies = self._project.tables_copied_to(replica.replica)
+            try:
+                plans = [compile_copy(table, copy, captured[table.table]) for table, copy in copies]
+            except ValueError as exc:
+                hint = "correct the columns of the copy in schemas/tables"
+                raise Refused(f'replica "{replica.replica}": {exc}', hint=hint) from exc
+            if plans and (found := asyncio.run(self._at_replica(replica, plans, carry_out=False))):
+                step = ReplicaSql(replica=replica.replica, statements=tuple(found), plans=tuple(plans))
+                steps.append(step)
+        return steps
+
+    async def _at_replica(self, replica: Replica, plans: Sequence[CopyPlan], *, carry_out: bool) -> list[str]:
+        """What is missing is looked up again before it is made: a database that is a source too has changed since."""
+        secrets = self._parts.secrets
+        writer = dsn_parts(replica.replica, secrets.writer_dsn(replica)).get("user", "")
+        async with await connect(replica.replica, secrets.ddl_dsn(replica), application_name=_NAME) as connection:
+            # Workers commit without waiting for the disk; a table that is said to be there must be there.
+            await connection.execute("SET synchronous_commit = on")
+            statements = await plan_replica(connection, plans, writer, adopt=self._adopt)
+            if carry_out:
+                await execute(connection, statements, replica=replica.replica)
+            return statements
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".new")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as exc:
+        raise Refused(
+            f'cannot write "{path}"', detail=exc.strerror, hint="check the folder's permissions"
+        ) from exc

@@ -1,0 +1,21 @@
+"""One whole pipeline for the session: stack, sources, registrations applied, workers; torn down at the end."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Starting
+from tests.pipeline import Pipeline
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory, starting: Starting) -> Iterator[Pipeline]:
+    state_dir: Path = tmp_path_factory.mktemp("pipeline")
+    running = Pipeline(state_dir)
+    try:
+        with starting("the local stack"):
+            running.start()
+        yield running
+    finally:
+        running.stop()

@@ -1,0 +1,128 @@
+"""The main job on the real stack: changes reach replicas, through kills, replays and lost state; nothing is miscounted."""
+
+import shutil
+import uuid
+
+import pytest
+
+from tests.pipeline import PLAIN_COPIES, Pipeline
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+
+
+def write_orders(pipeline: Pipeline, start: int, count: int) -> None:
+    """Inserts, then updates, deletes and a key change, among orders no other test uses."""
+    pipeline.query(
+        "shop",
+        "INSERT INTO orders (order_id, customer_id, sku, quantity, amount, currency, status, reference, change_reason,"
+        " placed_at, updated_at) SELECT n, 1, 'sku-test', 1, n / 100.0, 'EUR', 'placed', %s::uuid, 'test', now(), now()"
+        " FROM generate_series(%s, %s) AS n",
+        (str(uuid.uuid4()), start, start + count - 1),
+    )
+    pipeline.query("shop", "UPDATE orders SET quantity = quantity + 1 WHERE order_id BETWEEN %s AND %s", (start, start + count // 2))
+    pipeline.query("shop", "DELETE FROM orders WHERE order_id BETWEEN %s AND %s", (start, start + count // 10))
+    pipeline.query("shop", "UPDATE orders SET order_id = order_id + 500000 WHERE order_id = %s", (start + count - 1,))
+
+
+def test_existing_rows_and_changes_arrive(pipeline: Pipeline) -> None:
+    pipeline.converged(120)
+    write_orders(pipeline, 1_000_000, 500)
+    pipeline.converged()
+
+
+def test_masked_and_renamed_copies_show_no_clear_value(pipeline: Pipeline) -> None:
+    pipeline.converged()
+    customers = "SELECT email FROM public.customers WHERE email IS NOT NULL LIMIT 50"
+    (schema, table, column), *_ = pipeline.query(
+        "reporting",
+        "SELECT table_schema, table_name, column_name FROM information_schema.columns"
+        " WHERE column_name LIKE '%%email%%' AND table_schema <> 'trueup' LIMIT 1",
+    )
+    shown = {value for (value,) in pipeline.query("reporting", f'SELECT "{column}" FROM "{schema}"."{table}"')}
+    clear = {value for (value,) in pipeline.query("shop", customers)}
+    assert shown
+    assert not shown & clear
+
+
+def test_workers_killed_under_load_lose_and_double_nothing(pipeline: Pipeline) -> None:
+    assert pipeline.workers is not None
+    for number in range(3):
+        write_orders(pipeline, 1_100_000 + number * 1_000, 300)
+        pipeline.workers.kill("decide")
+        write_orders(pipeline, 1_150_000 + number * 1_000, 300)
+        pipeline.workers.kill("apply-warehouse")
+    pipeline.converged(120)
+
+    def counted() -> bool:
+        captured = pipeline.committed_records("shop.public.orders")
+        assert sum(pipeline.decide_totals("shop.public.orders").values()) == captured
+        truths = pipeline.committed_records("trueup.truth.orders")
+        for replica in ("warehouse", "reporting"):
+            assert pipeline.apply_totals(replica, "trueup.truth.orders") == truths, replica
+        return True
+
+    eventually(counted, within_s=60, what="an independent committed read equals the counted outcomes")
+
+
+def test_a_negative_amount_is_rejected_and_its_correction_arrives(pipeline: Pipeline) -> None:
+    write_orders(pipeline, 1_300_000, 20)
+    pipeline.converged()
+    pipeline.query("shop", "UPDATE orders SET amount = -1 WHERE order_id = 1300015")
+
+    def rejected() -> bool:
+        letters = pipeline.json("deadletters", "list")["dead_letters"]
+        return any("1300015" in str(letter["key"]) and letter["error_class"] == "CheckViolated" for letter in letters)
+
+    eventually(rejected, within_s=60, what="the negative amount is a dead letter")
+    held = pipeline.query("warehouse", "SELECT amount > 0 FROM orders WHERE order_id = 1300015")
+    assert held == [(True,)]
+    pipeline.query("shop", "UPDATE orders SET amount = 7 WHERE order_id = 1300015")
+    pipeline.converged()
+
+
+def test_a_replay_of_everything_changes_no_row(pipeline: Pipeline) -> None:
+    pipeline.converged()
+    pipeline.stop_workers()
+    rows = "SELECT md5(t::text), xmin::text FROM public.{} AS t ORDER BY 1"
+    before = {table: pipeline.query(replica, rows.format(table)) for table, _, replica, _ in PLAIN_COPIES}
+    for replica in ("shop", "warehouse", "reporting"):
+        pipeline.query(replica, "UPDATE trueup.progress SET next_offset = NULL")
+    truths = pipeline.committed_records("trueup.truth.orders")
+    counted = pipeline.apply_totals("warehouse", "trueup.truth.orders")
+    pipeline.start_workers()
+    eventually(
+        lambda: pipeline.apply_totals("warehouse", "trueup.truth.orders") >= counted + truths,
+        within_s=90,
+        what="every truth record is read again",
+    )
+    eventually(
+        lambda: not pipeline.query("reporting", "SELECT 1 FROM trueup.progress WHERE next_offset IS NULL"),
+        within_s=90,
+        what="reporting reads again",
+    )
+    after = {table: pipeline.query(replica, rows.format(table)) for table, _, replica, _ in PLAIN_COPIES}
+    assert after == before
+
+
+def test_lost_local_state_changes_nothing(pipeline: Pipeline) -> None:
+    pipeline.stop_workers()
+    shutil.rmtree(pipeline.folder.state_dir / "workers", ignore_errors=True)
+    write_orders(pipeline, 1_400_000, 300)
+    pipeline.start_workers()
+    pipeline.converged(120)
+    placeholder = pipeline.query("reporting", "SELECT count(*) FROM pg_tables WHERE tablename LIKE '%%unavailable%%'")
+    assert placeholder == [(0,)]
+    for replica, table in (("warehouse", "orders"), ("shop", "stock")):
+        found = pipeline.query(replica, f"SELECT count(*) FROM {table} AS t WHERE t::text LIKE '%%__trueup_unavailable_%%'")
+        assert found == [(0,)]
+
+
+def test_verify_is_clean_and_finds_what_is_spoiled(pipeline: Pipeline) -> None:
+    pipeline.converged()
+    clean = pipeline.trueup("verify", "--json")
+    assert clean.returncode == 0, clean.stdout + clean.stderr
+    pipeline.query("warehouse", "UPDATE orders SET quantity = quantity + 1 WHERE order_id = 1000400")
+    spoiled = pipeline.json("verify", "orders")
+    pipeline.query("warehouse", "UPDATE orders SET quantity = quantity - 1 WHERE order_id = 1000400")
+    assert spoiled["differing"] == 1

@@ -1,0 +1,173 @@
+"""A whole pipeline under test: real Postgres, Debezium, Kafka and workers, and ways to look at it that owe TrueUp nothing.
+
+What is asserted is read here with plain SQL and a plain consumer, not with TrueUp's own `verify` and `status`.
+"""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psycopg
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tests.waiting import eventually
+from trueup.demo.folder import DemoFolder
+from trueup.demo.sources import create_sources
+from trueup.demo.workers import Workers
+from trueup.stack.local_stack import LocalStack
+
+PORT_BASE = 26_400  # beside the stacks of a developer (29000) and of the demo (29400)
+ROWS = 2_000
+REPLICAS = ["shop", "warehouse", "reporting"]
+DECIDE_GROUP = "trueup-decide"
+
+# Copies whose columns are those of the source: compared text by text. (table, source system, replica)
+PLAIN_COPIES = [
+    ("orders", "shop", "warehouse", "order_id"),
+    ("order_lines", "shop", "warehouse", "order_id, line_no"),
+    ("stock", "warehouse", "shop", "sku"),
+    ("pgbench_accounts", "shop", "reporting", "aid"),
+    ("pgbench_tellers", "shop", "reporting", "tid"),
+]
+
+
+class Pipeline:
+    """Starts everything once; tests share it and leave it running."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.folder = DemoFolder(state_dir, PORT_BASE)
+        self.stack = LocalStack(self.folder.stack)
+        self.workers: Workers | None = None
+
+    def start(self) -> None:
+        self.stack.up()
+        self.folder.write_project()
+        create_sources(self.folder, ROWS)
+        applied = self.trueup("apply")
+        assert applied.returncode == 0, applied.stderr
+        self.start_workers()
+
+    def start_workers(self) -> None:
+        self.workers = Workers(self.folder, REPLICAS)
+        self.workers.start()
+
+    def stop_workers(self) -> None:
+        if self.workers is not None:
+            self.workers.stop()
+            self.workers = None
+
+    def stop(self) -> None:
+        try:
+            self.stop_workers()
+        finally:
+            self.stack.down(purge=True)
+
+    def trueup(self, *arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+        """Runs a command as a person would."""
+        return subprocess.run(
+            [sys.executable, "-m", "trueup.runtime.cli", *arguments, "--project", str(self.folder.project_dir)],
+            env=self.folder.environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def query(self, database: str, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a query, or none for a statement."""
+        with psycopg.connect(self.folder.dsn(database), autocommit=True) as connection:
+            cursor = connection.execute(sql.encode(), parameters)
+            return cursor.fetchall() if cursor.description is not None else []
+
+    def columns(self, system: str, table: str) -> str:
+        """The source's columns as a SQL list of texts, in order."""
+        found = self.query(
+            system,
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name = %s"
+            " ORDER BY ordinal_position",
+            (table,),
+        )
+        return ", ".join(f'"{name}"::text' for (name,) in found)
+
+    def differences(self, table: str, system: str, replica: str, key: str) -> list[tuple[Any, ...]]:
+        """Rows that are not the same at both sides."""
+        columns = self.columns(system, table)
+        sql = f"SELECT {columns} FROM public.{table}"
+        return sorted(set(self.query(system, sql)) ^ set(self.query(replica, sql)), key=str)
+
+    def converged(self, within_s: float = 60.0) -> None:
+        """Waits until every plain copy equals its source."""
+        for table, system, replica, key in PLAIN_COPIES:
+
+            def equal(table: str = table, system: str = system, replica: str = replica, key: str = key) -> bool:
+                different = self.differences(table, system, replica, key)
+                assert not different, f"{len(different)} rows differ, such as {different[:2]}"
+                return True
+
+            eventually(equal, within_s=within_s, what=f"{table} at {replica} equals {system}")
+
+    def committed_records(self, topic: str) -> int:
+        """Records of a topic that an independent reader of committed records sees."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": "tests-independent-reader",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        partitions = consumer.list_topics(topic, 10).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        ended: set[int] = set()
+        count = 0
+        try:
+            while len(ended) < len(partitions):
+                for message in consumer.consume(5_000, 1.0):
+                    if message.error() is not None:
+                        ended.add(message.partition() or 0)
+                    else:
+                        count += 1
+                        ended.discard(message.partition() or 0)
+        finally:
+            consumer.close()
+        return count
+
+    def decide_totals(self, topic: str) -> Counter[str]:
+        """Outcome totals as committed with the offsets of a capture topic."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        wanted = [TopicPartition(topic, number) for number in range(4)]
+        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(DECIDE_GROUP, wanted)])
+        totals: Counter[str] = Counter()
+        for partition in asked[DECIDE_GROUP].result(10).topic_partitions:
+            if partition.metadata:
+                totals.update(json.loads(partition.metadata)["totals"])
+        return totals
+
+    def apply_totals(self, replica: str, topic: str) -> int:
+        """Sum of all outcomes a replica counted for a truth topic."""
+        rows = self.query(
+            replica,
+            "SELECT coalesce(sum(applied + duplicate + stale + unchanged + coalesced + rejected + ignored), 0)"
+            " FROM trueup.progress WHERE topic = %s",
+            (topic,),
+        )
+        return int(rows[0][0])
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{PORT_BASE}"
+
+    def json(self, *arguments: str) -> Any:
+        """The JSON a command prints, whatever its exit code says."""
+        ran = self.trueup(*arguments, "--json")
+        try:
+            return msgspec.json.decode(ran.stdout)
+        except msgspec.DecodeError:
+            raise AssertionError(f"{arguments}: exit {ran.returncode}: {ran.stdout[:500]} {ran.stderr[-2000:]}") from None
