@@ -61,7 +61,7 @@ class KafkaConnect:
         return next((str(p.get("version")) for p in plugins if p["class"] == connector_class), None)
 
     def config(self, name: str) -> dict[str, str] | None:
-        """A connector's settings as they were put, references unresolved; None: there is no such connector."""
+        """A connector's settings as they were put, references unresolved; None: there is none."""
         answer = self._request("GET", f"/connectors/{name}/config")
         if answer.status_code == _NOT_FOUND:
             return None
@@ -69,7 +69,7 @@ class KafkaConnect:
         return {key: value for key, value in data.items() if key != "name"}
 
     def mistakes(self, name: str, config: Mapping[str, str]) -> list[str]:
-        """What Connect and the connector find wrong with settings. The connector logs in at the source for it."""
+        """What Connect and the connector find wrong with settings. The connector logs in at the source."""
         plugin = config["connector.class"]
         body = {**config, "name": name}
         report = self._json("PUT", f"/connector-plugins/{plugin}/config/validate", body)
@@ -137,7 +137,7 @@ class KafkaConnect:
                 on_state(seen)
             time.sleep(_PAUSE_S)
 
-    def _json(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
+    def _json(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:  # noqa: ANN401
         return _data(self._request(method, path, body))
 
     def _request(self, method: str, path: str, body: dict[str, str] | None = None) -> httpx.Response:
@@ -161,7 +161,7 @@ def causes(trace: str) -> str:
     return "; ".join(lines[:_TRACE_LINES])[:1000]
 
 
-def _data(answer: httpx.Response) -> Any:
+def _data(answer: httpx.Response) -> Any:  # noqa: ANN401 - whatever JSON it is
     if answer.is_success:
         if not answer.content:
             return None

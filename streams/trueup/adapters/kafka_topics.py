@@ -1,4 +1,4 @@
-"""Topics and cluster of Kafka, by confluent-kafka's AdminClient. Records are read and written elsewhere (aiokafka)."""
+"""Topics and cluster of Kafka, by confluent-kafka's AdminClient. Records go by aiokafka."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class KafkaTopics:
             found[resource.name] = {key: str(entry.value) for key, entry in entries.items()}
         return found
 
-    def _result(self, ask: Callable[[], Future[Any]], what: str) -> Any:
+    def _result(self, ask: Callable[[], Future[Any]], what: str) -> Any:  # noqa: ANN401
         try:
             return self._call(ask).result(self._timeout_s)
         except KafkaException as exc:

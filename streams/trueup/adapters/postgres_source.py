@@ -1,6 +1,6 @@
-"""A source database as seen by `trueup apply`: its catalog, and what of ours is there. Reads only, but for `execute`.
+"""A source database as seen by `trueup apply`: its catalog, and what of ours is there.
 
-The statements that make what is missing are `adapters.postgres_source_sql`; Debezium reads the data.
+Reads only, but for `execute`. The statements that make what is missing are `adapters.postgres_source_sql`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SELECT c.oid, c.relkind::text, c.relpersistence::text, c.relrowsecurity, pg_has_
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s
 """
-# A type of another schema than pg_catalog comes with it (search_path), except base types of extensions (citext).
+# A type outside pg_catalog is named with its schema (search_path), except base types of extensions (citext).
 _COLUMNS: Final = """
 SELECT a.attname,
        CASE WHEN e.typtype = 'b' AND en.nspname <> 'pg_catalog'
@@ -67,7 +67,8 @@ ORDER BY i.indisprimary DESC, i.indexrelid
 _PARTITIONS: Final = """
 SELECT n.nspname, c.relname, c.relreplident::text, c.reltoastrelid <> 0
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND c.oid IN (SELECT %s::regclass UNION SELECT relid FROM pg_partition_tree(%s::regclass))
+WHERE c.relkind = 'r'
+  AND c.oid IN (SELECT %s::regclass UNION SELECT relid FROM pg_partition_tree(%s::regclass))
 ORDER BY 1, 2
 """
 
@@ -91,7 +92,7 @@ def _foreign(exc: psycopg.Error, system: str, doing: str) -> TrueUpError:
         hint = "use the login that owns the tables as dsn of the system"
         return Refused(f'source "{system}" denies trueup apply a right', detail=detail, hint=hint)
     if isinstance(exc, pg.LockNotAvailable | pg.QueryCanceled):
-        hint = "a transaction holds a lock: see pg_stat_activity there, end it or wait, then run trueup apply again"
+        hint = "a transaction holds a lock: see pg_stat_activity there, then run trueup apply again"
         return Refused(f'source "{system}" kept trueup apply waiting', detail=detail, hint=hint)
     if isinstance(exc, pg.InvalidPassword | pg.InvalidAuthorizationSpecification | pg.InvalidCatalogName):
         return Refused(
@@ -199,7 +200,7 @@ class PostgresSource:
         )
 
     def heartbeat_config(self) -> str | None:
-        """The digest of the settings under which the connector wrote its last heartbeat; None before the first."""
+        """The digest of the settings under which the last heartbeat was written; None before the first."""
         row = self._maybe("SELECT config FROM trueup.heartbeat")
         return None if row is None else row[0]
 
@@ -217,7 +218,8 @@ class PostgresSource:
         # pg_publication_rel, not pg_publication_tables: the view may show partitions in place of their root.
         rows = self._all(
             "SELECT nspname, relname FROM pg_publication_rel r JOIN pg_publication p ON p.oid = prpubid"
-            " JOIN pg_class c ON c.oid = prrelid JOIN pg_namespace n ON n.oid = relnamespace WHERE pubname = %s",
+            " JOIN pg_class c ON c.oid = prrelid JOIN pg_namespace n ON n.oid = relnamespace"
+            " WHERE pubname = %s",
             [name],
         )
         return Publication(

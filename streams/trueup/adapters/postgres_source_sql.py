@@ -1,6 +1,6 @@
 """The statements that prepare a source for capture, as text. No I/O: `adapters.postgres_source` sends them.
 
-Each may be repeated: a run that was killed is completed by the next. Names come from the registration and the catalog.
+Each may be repeated: a run that was killed is completed by the next. Names come from the registration.
 """
 
 from __future__ import annotations
@@ -130,5 +130,5 @@ def _name(name: Name) -> str:
 
 
 def _pattern(name: Name) -> str:
-    """A table as Debezium's signals name it: the plain name (names of topics hold nothing a pattern would read)."""
+    """A table as Debezium's signals name it. Names that can name topics hold nothing a pattern would read."""
     return ".".join(name)

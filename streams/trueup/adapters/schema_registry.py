@@ -1,7 +1,7 @@
 """The schema registry, by its Confluent-compatible API (Apicurio serves it under /apis/ccompat/v7).
 
-Connect's converter registers the schemas of capture topics itself, by another API of the same registry; both count
-schemas by the same ids (use-id=contentId).
+Connect's converter registers the schemas of capture topics itself, by another API of the same registry; both
+count schemas by the same ids (use-id=contentId).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SERVER_ERROR: Final = 500
 
 
 class SchemaRegistry:
-    """Schemas by id and by subject. Safe to share between threads; an id never changes its meaning, so it is kept."""
+    """Schemas by id and by subject. Safe to share between threads. An id always means the same, so it is kept."""
 
     def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
         self.url = url.rstrip("/")
@@ -73,8 +73,8 @@ class SchemaRegistry:
             raise SchemaChanged(
                 f'schema of "{subject}" cannot follow the registered one',
                 detail=_message(answer),
-                hint="records under the old schema could no longer be read: undo the change of the columns at the "
-                "source, or register the table under a new name",
+                hint="records under the old schema could no longer be read: undo the change of the columns "
+                "at the source, or register the table under a new name",
             )
         return int(_data(answer)["id"])
 

@@ -1,7 +1,7 @@
 """The settings of a system's Debezium connector, from its registration. Pure.
 
-What is the same for every system stands in connectors/debezium/postgresql.json; here is what differs. Who sends the
-result to Connect is `adapters.kafka_connect`; when, `runtime.provision`.
+What is the same for every system stands in connectors/debezium/postgresql.json; here is what differs. Who
+sends the result to Connect is `adapters.kafka_connect`; when, `runtime.provision`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FILLS_TABLE: Final = f"{SCHEMA}.fills"
 MESSAGE_BYTES_MAX: Final = (
     10 * 1024 * 1024
 )  # one row, twice (before and after); the topics are made for the same
-_PASSWORD: Final = "database.password"
+_PASSWORD: Final = "database.password"  # noqa: S105 - the name of a setting
 _HEARTBEAT_QUERY: Final = "heartbeat.action.query"
 _SECRET_SETTINGS: Final = re.compile(r"password|secret|sasl\.jaas\.config|basic\.auth", re.IGNORECASE)
 _REFERENCE: Final = re.compile(r"\$\{[^}]+\}")
@@ -40,7 +40,7 @@ _HEARTBEAT_MS_MAX: Final = 1_000  # `trueup apply` and `verify` wait for a beat
 class CaptureLogin(msgspec.Struct, frozen=True, kw_only=True):
     """How the connector logs in at the source.
 
-    :param password: a reference that Connect resolves (`${directory:...}`), never the password; None without one.
+    :param password: a reference that Connect resolves (`${directory:...}`), never the password itself.
     :param failover: the server keeps slots across a failover (PostgreSQL 17 and later).
     """
 
@@ -68,8 +68,8 @@ def connector_name(system: str) -> str:
 
 
 def unavailable_value(cluster_id: str, system: str) -> str:
-    """What Debezium writes where the log has no value (TOAST). Nobody's data holds it: Kafka's cluster id is random
-    per installation. Every worker derives the same text."""
+    """What Debezium writes where the log has no value (TOAST). Kafka's cluster id is random per installation,
+    so nobody's data holds it; and every worker derives the same text."""
     digest = hashlib.sha256(f"{cluster_id}\0{system}".encode()).hexdigest()
     return f"__trueup_unavailable_{digest[:24]}"
 
@@ -80,7 +80,7 @@ def heartbeat_topic(system: str) -> str:
 
 
 def housekeeping_topics(system: str) -> tuple[str, ...]:
-    """Topics the connector writes besides those of tables: Debezium's own heartbeat, and the signal table's."""
+    """Topics the connector writes besides those of tables: Debezium's own heartbeat, and the signals."""
     return (f"__debezium-heartbeat.{system}", f"{system}.{SIGNAL_TABLE}")
 
 

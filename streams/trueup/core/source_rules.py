@@ -1,7 +1,7 @@
 """Can this table be captured without loss, and what must change at the source for it? Pure.
 
-What a registration says against the table's columns is `core.column_rules`; this is about the log: keys, identity of
-rows, values out of line, rights.
+What a registration says against the table's columns is `core.column_rules`; this is about the log: keys,
+identity of rows, values out of line, rights.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def replication_factor(settings: Settings, cluster: ClusterFacts) -> int:
     copies = min(_REPLICATION_FACTOR_MAX, cluster.brokers)
     if settings.environment == "production" and copies < _REPLICATION_FACTOR_MAX:
         raise Refused(
-            f'kafka has {cluster.brokers} brokers, and environment "production" needs {_REPLICATION_FACTOR_MAX}',
+            f'kafka has {cluster.brokers} brokers, environment "production" needs {_REPLICATION_FACTOR_MAX}',
             hint='add brokers, or set environment = "development" in trueup.toml',
         )
     return copies
@@ -84,12 +84,12 @@ def _spec(name: str, partitions: int, copies: int, config: Mapping[str, str]) ->
 def settings_to_change(spec: TopicSpec, facts: TopicFacts) -> dict[str, str]:
     """Settings of an existing topic that differ from the wanted ones.
 
-    :raises TopicChanged: its partition count differs: keys would move to other partitions, and order would be lost.
+    :raises TopicChanged: its partition count differs: keys would move, and their order would be lost.
     """
     if facts.partitions != spec.partitions:
         raise TopicChanged(
             f'topic "{spec.name}" has {facts.partitions} partitions, and {spec.partitions} are wanted',
-            detail="the number cannot change: the changes of a key would lie in two partitions, without an order",
-            hint=f"set kafka.partitions = {facts.partitions} in trueup.toml, or register the table under a new name",
+            detail="the changes of a key would lie in two partitions, without an order",
+            hint=f"set kafka.partitions = {facts.partitions} in trueup.toml, or register it under a new name",
         )
     return {key: value for key, value in spec.config.items() if facts.config.get(key) != value}

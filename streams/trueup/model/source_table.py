@@ -1,4 +1,4 @@
-"""What a source's catalog says of a table that is to be captured. `model.columns` is what of it goes into schemas."""
+"""What a source's catalog says of a table to be captured. `model.columns` is what of it goes into schemas."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SourceColumn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceIndex(msgspec.Struct, frozen=True, kw_only=True):
-    """A unique index that identifies rows: all columns NOT NULL, not partial, not deferrable, no expressions."""
+    """A unique index that identifies rows: all columns NOT NULL, not partial, not deferrable."""
 
     columns: tuple[str, ...]
     primary: bool = False
@@ -28,10 +28,10 @@ class SourceIndex(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourcePartition(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a table that holds rows: the table itself, or a leaf partition. Identity and TOAST are per part.
+    """What holds rows, with identity and TOAST of its own: the table itself, or a leaf partition.
 
     :param replica_identity: `pg_class.relreplident`: d default, n nothing, f full, i index.
-    :param toast: rows can have values out of line; PostgreSQL gives a TOAST table only to tables that may need one.
+    :param toast: rows can have values out of line; PostgreSQL decides it by the columns' types.
     """
 
     schema: str
@@ -93,11 +93,11 @@ class SourceServer(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def keeps_slots_on_failover(self) -> bool:
-        return self.version >= 170000
+        return self.version >= 17_00_00  # noqa: PLR2004 - PostgreSQL 17
 
     @property
     def publishes_generated(self) -> bool:
-        return self.version >= 180000
+        return self.version >= 18_00_00  # noqa: PLR2004 - PostgreSQL 18
 
 
 class CaptureRole(msgspec.Struct, frozen=True, kw_only=True):

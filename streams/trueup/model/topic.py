@@ -15,7 +15,7 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TopicFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic as it is. `config` holds every setting in force; `topic_id` changes when it is deleted and made anew."""
+    """A topic as it is. `config` holds every setting in force; `topic_id` changes when it is made anew."""
 
     partitions: int
     replication_factor: int

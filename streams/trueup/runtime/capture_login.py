@@ -1,4 +1,4 @@
-"""How a system's connector logs in: from `capture_dsn`, with the password left in a file that only Connect reads."""
+"""How a system's connector logs in: from `capture_dsn`, with the password left in a file for Connect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PASSWORD_FILE_SUFFIX = "_PASSWORD_FILE"  # noqa: S105 - the name of a variable
 
 
 def capture_login(system: System, settings: Settings, secrets: Secrets, *, failover: bool) -> CaptureLogin:
-    """The login, with a reference in place of the password. Raises ConfigurationError when there is no file of it.
+    """The login, with a reference in place of the password. Raises ConfigurationError without a file.
 
     :param failover: the server keeps slots across a failover.
     """

@@ -103,7 +103,7 @@ class Provisioner:
                 assert_never(never)
 
     def _put(self, step: PutConnector, on_wait: OnWait) -> None:
-        """The state RUNNING may still be that of the task before; a heartbeat says under which settings it was made."""
+        """RUNNING may be the state of the task before; a heartbeat names the settings it was made under."""
         connect = self._parts.connect
         connect.put_config(step.name, step.config)
         connect.wait_running(step.name, _RUNNING_DEADLINE_S, on_wait)
@@ -123,8 +123,8 @@ class Provisioner:
             if time.monotonic() > end:
                 raise Refused(
                     f'connector "{connector}" runs and sends no heartbeat after {deadline_s:.0f} s',
-                    detail="it is in its first snapshot, or that waits for a transaction left open at the source",
-                    hint=f'see pg_stat_activity at "{system}"; run trueup apply again when the snapshot has ended',
+                    detail="it is in its first snapshot, which waits for open transactions at the source",
+                    hint=f'see pg_stat_activity at "{system}"; run trueup apply again when it has ended',
                 )
             on_wait("waiting for a heartbeat")
             time.sleep(_PAUSE_S)
@@ -145,10 +145,12 @@ class Provisioner:
         return steps
 
     async def _at_replica(self, replica: Replica, plans: Sequence[CopyPlan], *, carry_out: bool) -> list[str]:
-        """What is missing is looked up again before it is made: a database that is a source too has changed since."""
+        """What is missing is looked up again before it is made: a source's database has changed."""
         secrets = self._parts.secrets
         writer = dsn_parts(replica.replica, secrets.writer_dsn(replica)).get("user", "")
-        async with await connect(replica.replica, secrets.ddl_dsn(replica), application_name=_NAME) as connection:
+        async with await connect(
+            replica.replica, secrets.ddl_dsn(replica), application_name=_NAME
+        ) as connection:
             # Workers commit without waiting for the disk; a table that is said to be there must be there.
             await connection.execute("SET synchronous_commit = on")
             statements = await plan_replica(connection, plans, writer, adopt=self._adopt)

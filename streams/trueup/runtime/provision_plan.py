@@ -1,10 +1,10 @@
-"""What `trueup apply` has to do: compares the registration with what is there and answers with steps. Changes nothing.
+"""What `trueup apply` has to do: compares the registration with what is there. Changes nothing.
 
 The order is the guarantee; a run that was killed after any step is completed by the next one:
 
     1. schemas, in the project and in the registry      nobody writes yet
     2. topics                                           the connector finds its own
-    3. sources: own schema, identity, publication       before the slot: what is not published is not in the log
+    3. sources: own schema, identity, publication       what is not published when the slot is made is lost
     4. replicas
     5. a note of tables that the first snapshot brings  before the connector begins it
     6. connectors
@@ -125,7 +125,7 @@ class SystemView:
 
 
 def look(settings: Settings, project: Project, parts: Parts) -> list[SystemView]:
-    """Every system that owns tables. Raises ConfigurationError with all mistakes that only the sources show."""
+    """Every system that owns tables. Raises ConfigurationError with all mistakes that the sources show."""
     problems: list[Problem] = []
     views = []
     for system in project.systems.values():
@@ -199,7 +199,7 @@ def _refuse_other_epoch(view: SystemView) -> None:
     applied = set(view.state.fills.values())
     if applied - {system.epoch}:
         raise UnsafeChange(
-            f'system "{system.system}" is registered with epoch {system.epoch}, and was applied with {max(applied)}',
+            f'system "{system.system}" has epoch {system.epoch}, and was applied with {max(applied)}',
             detail="a new epoch needs a new slot, a snapshot, and a sweep of what the snapshot did not bring",
             hint=f"write epoch: {max(applied)}; trueup resync, which raises it, is not supported yet",
         )
@@ -325,7 +325,7 @@ def _config(
 def _fill(view: SystemView, table: Table, config: Mapping[str, str]) -> Fill:
     digest = config_digest(config)
     source = (table.source.schema_name, table.source.table_name)
-    # Derived, not drawn: asked for twice by two runs, it is refused as a duplicate of the signal's primary key.
+    # Derived, not drawn: when two runs ask at once, the second is refused by the signal's primary key.
     signal_id = f"fill-{table.table}-{view.system.epoch}-{digest}"
     return Fill(
         system=view.system.system,

@@ -1,4 +1,4 @@
-"""The steps of `trueup apply` as values: what would be done, and how a person reads it. `runtime.provision` does them."""
+"""The steps of `trueup apply` as values: what would be done, and how a person reads it."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from trueup.runtime.app import build_app
 from trueup.runtime.apply_agent import ApplyHandler, ApplyTable
 from trueup.runtime.decide_agent import DECIDE_GROUP, DecideHandler
 from trueup.runtime.metrics import ApplyMetrics, DecideMetrics
-from trueup.runtime.truth_schema_files import read_truth_schema, truth_schema_path
+from trueup.runtime.truth_schema_file import read_truth_schema, truth_schema_path
 from trueup.runtime.worker import Worker
 
 
