@@ -3,6 +3,7 @@
 What is asserted is read here with plain SQL and a plain consumer, not with TrueUp's own `verify` and `status`.
 """
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from typing import Any
 
 import msgspec
 import psycopg
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition as AioTopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from tests.waiting import eventually
 from trueup.demo.folder import DemoFolder
@@ -129,7 +131,7 @@ class Pipeline:
         count = 0
         try:
             while len(ended) < len(partitions):
-                for message in consumer.consume(5_000, 1.0):
+                for message in consumer.consume(5_000, 0.3):
                     if message.error() is not None:
                         ended.add(message.partition() or 0)
                     else:
@@ -141,14 +143,21 @@ class Pipeline:
 
     def decide_totals(self, topic: str) -> Counter[str]:
         """Outcome totals as committed with the offsets of a capture topic."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        wanted = [TopicPartition(topic, number) for number in range(4)]
-        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(DECIDE_GROUP, wanted)])
         totals: Counter[str] = Counter()
-        for partition in asked[DECIDE_GROUP].result(10).topic_partitions:
-            if partition.metadata:
-                totals.update(json.loads(partition.metadata)["totals"])
+        for metadata in asyncio.run(self._committed_metadata(topic)):
+            if metadata:
+                totals.update(json.loads(metadata)["totals"])
         return totals
+
+    async def _committed_metadata(self, topic: str) -> list[str]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            wanted = [AioTopicPartition(topic, number) for number in range(4)]
+            found = await admin.list_consumer_group_offsets(DECIDE_GROUP, partitions=wanted)
+            return [at.metadata for at in found.values()]
+        finally:
+            await admin.close()
 
     def apply_totals(self, replica: str, topic: str) -> int:
         """Sum of all outcomes a replica counted for a truth topic."""

@@ -187,11 +187,16 @@ class PostgresSource:
         heartbeat = "heartbeat" in tables
         fills: dict[str, int] = {}
         if "fills" in tables:
-            fills = {row[0]: row[1] for row in self._all("SELECT table_name, epoch FROM trueup.fills")}
+            fills = {
+                row[0]: row[1]
+                for row in self._all(
+                    "SELECT table_name, epoch FROM trueup.fills WHERE system = %s", [self.system]
+                )
+            }
         return SourceState(
             schema=self._maybe("SELECT 1 FROM pg_namespace WHERE nspname = 'trueup'") is not None,
             tables=tables,
-            heartbeat_row=heartbeat and self._maybe("SELECT 1 FROM trueup.heartbeat") is not None,
+            heartbeat_row=heartbeat and self._heartbeat() is not None,
             heartbeat_config=self.heartbeat_config() if heartbeat else None,
             publication=self._publication(name),
             slot=self._maybe("SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", [name]) is not None,
@@ -201,7 +206,7 @@ class PostgresSource:
 
     def heartbeat_config(self) -> str | None:
         """The digest of the settings under which the last heartbeat was written; None before the first."""
-        row = self._maybe("SELECT config FROM trueup.heartbeat")
+        row = self._heartbeat()
         return None if row is None else row[0]
 
     def execute(self, *statements: str) -> None:
@@ -209,6 +214,9 @@ class PostgresSource:
         with source_errors(self.system, statements[0]), self._connection.transaction():
             for statement in statements:
                 self._connection.execute(statement.encode())
+
+    def _heartbeat(self) -> Row | None:
+        return self._maybe("SELECT config FROM trueup.heartbeat WHERE system = %s", [self.system])
 
     def _publication(self, name: str) -> Publication | None:
         found = self._maybe("SELECT to_jsonb(p) FROM pg_publication p WHERE pubname = %s", [name])

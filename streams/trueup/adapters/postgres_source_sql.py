@@ -18,21 +18,20 @@ SIGNAL: Final = (SCHEMA, "signal")
 Name = tuple[str, str]
 
 _OWN_TABLES: Final = {
-    # One row. `beat` counts, `config` names the settings of the connector that wrote it.
+    # A row per system. `beat` counts, `config` names the settings of the connector that wrote it.
     "heartbeat": (
-        "CREATE TABLE IF NOT EXISTS trueup.heartbeat (id smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1), "
+        "CREATE TABLE IF NOT EXISTS trueup.heartbeat (system text PRIMARY KEY, "
         "beat bigint NOT NULL DEFAULT 0, beaten_at timestamptz NOT NULL DEFAULT now(), config text)"
     ),
     # Debezium's layout: its channel for requests, and the watermarks of incremental snapshots.
     "signal": (
-        "CREATE TABLE IF NOT EXISTS trueup.signal (id varchar(64) PRIMARY KEY, type varchar(32) NOT NULL, "
-        "data varchar(2048))"
+        "CREATE TABLE IF NOT EXISTS trueup.signal (id text PRIMARY KEY, type text NOT NULL, data text)"
     ),
     # For which tables existing rows were asked, and how: by the first snapshot or by a signal.
     "fills": (
-        "CREATE TABLE IF NOT EXISTS trueup.fills (table_name text PRIMARY KEY, epoch bigint NOT NULL, "
+        "CREATE TABLE IF NOT EXISTS trueup.fills (system text, table_name text, epoch bigint NOT NULL, "
         "how text NOT NULL CHECK (how IN ('initial', 'incremental')), signal_id text, "
-        "requested_at timestamptz NOT NULL DEFAULT now())"
+        "requested_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (system, table_name))"
     ),
 }
 
@@ -50,12 +49,13 @@ def privileges(server: SourceServer, tables: Iterable[Name]) -> list[Privilege]:
     ]
 
 
-def own_schema(state: SourceState) -> list[str]:
+def own_schema(system: str, state: SourceState) -> list[str]:
     """Schema trueup with its tables."""
     statements = [] if state.schema else [f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"]
     statements += [statement for name, statement in _OWN_TABLES.items() if name not in state.tables]
     if not state.heartbeat_row:
-        statements.append("INSERT INTO trueup.heartbeat DEFAULT VALUES ON CONFLICT (id) DO NOTHING")
+        row = f"INSERT INTO trueup.heartbeat (system) VALUES ({literal(system)}) ON CONFLICT DO NOTHING"  # noqa: S608
+        statements.append(row)
     return statements
 
 
@@ -96,31 +96,45 @@ def unpublish(name: str, tables: Iterable[Name], found: Publication | None) -> l
     return [f"ALTER PUBLICATION {quoted(name)} DROP TABLE {', '.join(_name(table) for table in gone)}"]
 
 
-def fill_by_first_snapshot(tables: Iterable[str], epoch: int) -> str:
+def fill_by_first_snapshot(system: str, tables: Iterable[str], epoch: int) -> str:
     """Note that the connector's first snapshot brings the rows of these registered tables."""
-    rows = ", ".join(f"({literal(table)}, {epoch}, 'initial')" for table in sorted(tables))
-    return f"INSERT INTO trueup.fills (table_name, epoch, how) VALUES {rows} {_AGAIN}"
+    rows = ", ".join(f"({literal(system)}, {literal(table)}, {epoch}, 'initial')" for table in sorted(tables))
+    return f"INSERT INTO trueup.fills (system, table_name, epoch, how) VALUES {rows} {_AGAIN}"  # noqa: S608
 
 
-def fill_by_signal(table: str, source: Name, epoch: int, signal_id: str) -> list[str]:
-    """Ask the running connector for the rows of a table, and note it; to be run in one transaction."""
+def fill_by_signal(system: str, table: str, source: Name, epoch: int, digest: str) -> list[str]:
+    """Ask the running connector for the rows of a table, and note it; to be run in one transaction.
+
+    :param digest: of the connector's settings, which tells one request from an earlier one.
+    """
+    signal_id = _signal_id(table, epoch, digest)
     data = json.dumps({"type": "incremental", "data-collections": [_pattern(source)]})
     return [
-        "INSERT INTO trueup.signal (id, type, data) VALUES "
+        "INSERT INTO trueup.signal (id, type, data) VALUES "  # noqa: S608 - literals are quoted
         f"({literal(signal_id)}, 'execute-snapshot', {literal(data)})",
-        "INSERT INTO trueup.fills (table_name, epoch, how, signal_id) VALUES "
-        f"({literal(table)}, {epoch}, 'incremental', {literal(signal_id)}) {_AGAIN}",
+        "INSERT INTO trueup.fills (system, table_name, epoch, how, signal_id) VALUES "  # noqa: S608
+        f"({literal(system)}, {literal(table)}, {epoch}, 'incremental', {literal(signal_id)}) {_AGAIN}",
     ]
 
 
-def forget_fills(tables: Iterable[str]) -> list[str]:
+def forget_fills(system: str, tables: Iterable[str]) -> list[str]:
     """Tables that are no longer registered: were they registered anew, they would be filled anew."""
-    names = ", ".join(literal(table) for table in sorted(tables))
-    return [f"DELETE FROM trueup.fills WHERE table_name IN ({names})"] if names else []  # noqa: S608
+    owned = f"system = {literal(system)}"
+    statements = []
+    for table in sorted(tables):
+        signals = literal(f"fill-{table}-")
+        statements.append(f"DELETE FROM trueup.signal WHERE starts_with(id, {signals})")  # noqa: S608
+        statements.append(f"DELETE FROM trueup.fills WHERE {owned} AND table_name = {literal(table)}")  # noqa: S608
+    return statements
+
+
+def _signal_id(table: str, epoch: int, digest: str) -> str:
+    """Derived, not drawn: when two runs ask at once, the second is refused by the primary key."""
+    return f"fill-{table}-{epoch}-{digest}"
 
 
 _AGAIN: Final = (
-    "ON CONFLICT (table_name) DO UPDATE SET epoch = excluded.epoch, how = excluded.how, "
+    "ON CONFLICT (system, table_name) DO UPDATE SET epoch = excluded.epoch, how = excluded.how, "
     "signal_id = excluded.signal_id, requested_at = now()"
 )
 

@@ -24,7 +24,7 @@ _SERVER_ERROR: Final = 500
 
 
 class SchemaRegistry:
-    """Schemas by id and by subject. Safe to share between threads. An id always means the same, so it is kept."""
+    """Schemas by id and by subject, for all threads. An id always means the same, so it is kept."""
 
     def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S) -> None:
         self.url = url.rstrip("/")

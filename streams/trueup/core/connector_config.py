@@ -143,12 +143,15 @@ def connector_config(
         "column.exclude.list": include_list(sorted(excluded_columns)),
     }
     config |= {key: value for key, value in optional.items() if value}
-    return config | {_HEARTBEAT_QUERY: _heartbeat_query(config_digest(config))}
+    return config | {_HEARTBEAT_QUERY: _heartbeat_query(system.system, config_digest(config))}
 
 
-def _heartbeat_query(digest: str) -> str:
+def _heartbeat_query(system: str, digest: str) -> str:
     """Each beat names the settings it was made under: the proof that a task runs with them, and streams."""
-    return f"UPDATE {HEARTBEAT_TABLE} SET beat = beat + 1, beaten_at = clock_timestamp(), config = '{digest}'"  # noqa: S608
+    return (
+        f"UPDATE {HEARTBEAT_TABLE} SET beat = beat + 1, beaten_at = clock_timestamp(), config = '{digest}' "  # noqa: S608
+        f"WHERE system = '{system}'"
+    )
 
 
 def config_digest(config: Mapping[str, str]) -> str:

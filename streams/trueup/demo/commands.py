@@ -18,7 +18,11 @@ from trueup.demo.waiting import CannotGoOn
 AnswerT = TypeVar("AnswerT")
 
 _TIMEOUT_S = 180  # verify reads everything; every command has a shorter deadline of its own
+_LINES_SHOWN = (
+    6  # of what a failed command said: an error of TrueUp has three, of a traceback the last one tells
+)
 _DIFFERENCES_FOUND = 1  # verify: done, and the answer is no
+_PROBLEMS_FOUND = 1  # status: the same; what is wrong is in the JSON
 
 
 class CommandFailed(CannotGoOn):
@@ -144,7 +148,7 @@ class Commands:
 
     def status(self) -> Status:
         """Ask how things are."""
-        return self._ask(Status, "status", "--json")
+        return self._ask(Status, "status", "--json", codes=(0, _DIFFERENCES_FOUND))
 
     def verify(self) -> Verification:
         """Compare every copy with its source."""
@@ -167,6 +171,7 @@ class Commands:
         """Run a command; return what it wrote if it ended with one of these codes."""
         result = self.run(*arguments)
         if result.returncode not in codes:
-            said = (result.stderr or result.stdout)[-3000:]
+            lines = (result.stderr or result.stdout).strip().splitlines()
+            said = "\n".join(lines[-_LINES_SHOWN:])
             raise CommandFailed(f"trueup {' '.join(arguments)} ended with {result.returncode}:\n{said}")
         return result.stdout

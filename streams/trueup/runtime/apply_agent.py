@@ -21,7 +21,7 @@ from trueup.core.rules_copy import CopyRules
 from trueup.core.truth_codec import TruthReader
 from trueup.model.decision import Outcome, TruthRecord
 from trueup.model.errors import DeadLetter, Retryable, SchemaChanged
-from trueup.model.event import LogRecord
+from trueup.model.event import LogRecord, Op
 from trueup.model.write import Claim, CopyPlan, Refusal, Replica, ReplicaBatch, Write
 from trueup.runtime.batch_lane import Batch
 from trueup.runtime.lane_record import log_records
@@ -115,7 +115,9 @@ class ApplyHandler:
         self._metrics.counted(table.plan.table, result.counts, steps_s)
         if result.counts.get(Outcome.APPLIED):
             now_us = self._now_us()
-            self._metrics.converged(table.plan.table, [(now_us - t.commit_time_us) / 1e6 for t in truths])
+            # Rows of a snapshot are no changes: they were true long before anybody captured them.
+            changes = [(now_us - t.commit_time_us) / 1e6 for t in truths if t.op is not Op.READ]
+            self._metrics.converged(table.plan.table, changes)
 
     async def _learn_schemas(self, table: ApplyTable, records: Sequence[LogRecord]) -> None:
         """Truth records of an earlier registration carry an earlier schema; the registry has it."""

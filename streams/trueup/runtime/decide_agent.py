@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import structlog
 from faust.types import TP
 
@@ -19,48 +18,20 @@ from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.truth_log import TruthLog
 from trueup.core.decode import EnvelopeDecoder, schema_ids
-from trueup.core.ordering import Guard
 from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch
 from trueup.model.decision import Escalate, Outcome, Reject
-from trueup.model.errors import BrokenInvariant, DeadLetterCapReached, SchemaChanged
+from trueup.model.errors import DeadLetterCapReached, SchemaChanged
 from trueup.model.event import LogRecord
 from trueup.model.settings import Settings
 from trueup.runtime.batch_lane import Batch
 from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import DecideMetrics
+from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 from trueup.runtime.truth_table import TruthTable
 
-DECIDE_GROUP: Final = "trueup-decide"
 _DEAD_LETTER_VALUE_BYTES_MAX: Final = 9 << 20  # below max.message.bytes with headers; a larger original is cut, and says so
 
 log = structlog.get_logger("trueup.decide")
-
-
-class PartitionMemory(msgspec.Struct, frozen=True):
-    """What travels as metadata of the committed offset: outcome totals and the position guard of the partition."""
-
-    totals: dict[Outcome, int]
-    guard: Guard
-
-    @classmethod
-    def read(cls, text: str) -> PartitionMemory:
-        """Raises BrokenInvariant when the metadata is not ours."""
-        if not text:
-            return cls(dict.fromkeys(Outcome, 0), Guard())
-        try:
-            return msgspec.json.decode(text, type=cls)
-        except msgspec.MsgspecError as exc:
-            raise BrokenInvariant(
-                "the committed offset carries metadata that TrueUp did not write",
-                detail=str(exc),
-                hint=f"see who else commits in group {DECIDE_GROUP}",
-            ) from exc
-
-    def write(self) -> str:
-        return msgspec.json.encode(self).decode()
-
-    def plus(self, counts: dict[Outcome, int], guard: Guard) -> PartitionMemory:
-        return PartitionMemory({o: self.totals.get(o, 0) + counts.get(o, 0) for o in Outcome}, guard)
 
 
 class _Owned:
@@ -230,5 +201,3 @@ def _dead_letter(topic: str, record: LogRecord, why: Reject | Escalate) -> Outgo
     original = tuple(record.headers)
     return Outgoing(topic, record.key, value, original + tuple((k, v.encode()) for k, v in headers.items()))
 
-
-__all__ = ["DECIDE_GROUP", "DecideHandler", "PartitionMemory"]

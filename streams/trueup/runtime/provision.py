@@ -108,8 +108,7 @@ class Provisioner:
         connect.put_config(step.name, step.config)
         connect.wait_running(step.name, _RUNNING_DEADLINE_S, on_wait)
         if step.streams:
-            digest = step.config["heartbeat.action.query"].rpartition("= ")[2].strip("'")
-            self._wait_streaming(step.system, step.name, digest, _STREAMING_DEADLINE_S, on_wait)
+            self._wait_streaming(step.system, step.name, step.digest, _STREAMING_DEADLINE_S, on_wait)
 
     def _wait_streaming(
         self, system: str, connector: str, digest: str, deadline_s: float, on_wait: OnWait

@@ -242,7 +242,7 @@ def _topic_steps(
 
 def _source_steps(view: SystemView) -> list[Step]:
     system, state = view.system.system, view.state
-    steps: list[Step] = [SourceSql(system=system, statement=text) for text in sql.own_schema(state)]
+    steps: list[Step] = [SourceSql(system=system, statement=text) for text in sql.own_schema(system, state)]
     for table in view.tables:
         facts = view.found[table.table]
         why = why_full_identity(table, facts)
@@ -276,7 +276,7 @@ def _capture_steps(
     begins = running is None and not state.slot
     if unfilled and begins:
         names = [table.table for table in unfilled]
-        statement = sql.fill_by_first_snapshot(names, system.epoch)
+        statement = sql.fill_by_first_snapshot(system.system, names, system.epoch)
         before.append(SourceSql(system=system.system, statement=statement))
     elif unfilled:
         after += [_fill(view, table, config) for table in unfilled]
@@ -286,6 +286,7 @@ def _capture_steps(
             system=system.system,
             name=view.name,
             config=config,
+            digest=config_digest(config),
             changed=() if running is None else tuple(changed),
             streams=not begins and state.heartbeat_config is not None,
         )
@@ -325,14 +326,14 @@ def _config(
 def _fill(view: SystemView, table: Table, config: Mapping[str, str]) -> Fill:
     digest = config_digest(config)
     source = (table.source.schema_name, table.source.table_name)
-    # Derived, not drawn: when two runs ask at once, the second is refused by the signal's primary key.
-    signal_id = f"fill-{table.table}-{view.system.epoch}-{digest}"
     return Fill(
         system=view.system.system,
         connector=view.name,
         table=table.table,
         digest=digest,
-        statements=tuple(sql.fill_by_signal(table.table, source, view.system.epoch, signal_id)),
+        statements=tuple(
+            sql.fill_by_signal(view.system.system, table.table, source, view.system.epoch, digest)
+        ),
     )
 
 
@@ -340,6 +341,6 @@ def _leaving_steps(view: SystemView) -> list[Step]:
     gone = [name for name in view.state.fills if name not in {table.table for table in view.tables}]
     statements = [
         *sql.unpublish(view.name, view.published, view.state.publication),
-        *sql.forget_fills(gone),
+        *sql.forget_fills(view.system.system, gone),
     ]
     return [SourceSql(system=view.system.system, statement=text) for text in statements]

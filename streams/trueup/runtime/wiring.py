@@ -19,8 +19,9 @@ from trueup.model.registration import Project, Table
 from trueup.model.settings import Settings
 from trueup.runtime.app import build_app
 from trueup.runtime.apply_agent import ApplyHandler, ApplyTable
-from trueup.runtime.decide_agent import DECIDE_GROUP, DecideHandler
+from trueup.runtime.decide_agent import DecideHandler
 from trueup.runtime.metrics import ApplyMetrics, DecideMetrics
+from trueup.runtime.partition_memory import DECIDE_GROUP
 from trueup.runtime.truth_schema_file import read_truth_schema, truth_schema_path
 from trueup.runtime.worker import Worker
 

@@ -1,0 +1,133 @@
+"""Reading whole topics for commands: committed records only, without a group (confluent-kafka).
+
+Workers read by the batch lane; recovery reads by `adapters.truth_log`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import Any, Final
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition as AioTopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from trueup.adapters.kafka_errors import from_kafka
+from trueup.model.errors import Unreachable
+from trueup.model.event import LogRecord
+
+_TIMEOUT_S: Final = 10.0
+_POLL_S: Final = 0.3  # consume() waits so long for a full batch, even when the end is near
+_SILENT = logging.getLogger("trueup.adapters.topic_reader.client")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False  # librdkafka reports each refused connection; we report the part once
+
+
+class TopicReader:
+    """Offsets, groups and records of one cluster."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._servers = bootstrap_servers
+        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers}, logger=_SILENT)
+
+    def partitions(self, topics: list[str]) -> dict[str, int]:
+        """How many partitions each existing topic has."""
+        try:
+            found = self._admin.list_topics(timeout=_TIMEOUT_S).topics
+        except KafkaException as exc:
+            raise Unreachable("kafka", detail=f"{self._servers}: {exc.args[0].str()}") from exc
+        return {topic: len(found[topic].partitions) for topic in topics if topic in found}
+
+    def ends(self, topics: list[str]) -> dict[tuple[str, int], int]:
+        """Last stable offsets of every partition of the topics."""
+        asked = {
+            TopicPartition(topic, number): OffsetSpec.latest()
+            for topic, count in self.partitions(topics).items()
+            for number in range(count)
+        }
+        if not asked:
+            return {}
+        try:
+            answers = self._admin.list_offsets(
+                asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=_TIMEOUT_S
+            )
+            return {(tp.topic, tp.partition): answer.result(_TIMEOUT_S).offset for tp, answer in answers.items()}
+        except KafkaException as exc:
+            raise Unreachable("kafka", detail=f"{self._servers}: {exc.args[0].str()}") from exc
+
+    def committed(self, group: str, topics: list[str]) -> dict[tuple[str, int], tuple[int, str]]:
+        """A group's committed offsets with their metadata; partitions never committed are absent."""
+        wanted = [TopicPartition(t, number) for t, count in self.partitions(topics).items() for number in range(count)]
+        if not wanted:
+            return {}
+        return asyncio.run(self._committed(group, wanted))
+
+    async def _committed(self, group: str, wanted: list[TopicPartition]) -> dict[tuple[str, int], tuple[int, str]]:
+        """By aiokafka: confluent-kafka 2.16 reads the metadata of a committed offset beyond its end."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._servers, client_id="trueup-command")
+        try:
+            await admin.start()
+            asked = [AioTopicPartition(tp.topic, tp.partition) for tp in wanted]
+            found = await admin.list_consumer_group_offsets(group, partitions=asked)
+        except Exception as exc:
+            raise from_kafka(exc, f"reading the offsets of group {group}") from exc
+        finally:
+            await admin.close()
+        return {(tp.topic, tp.partition): (at.offset, at.metadata or "") for tp, at in found.items() if at.offset >= 0}
+
+    def read(self, topic: str, starts: dict[int, int] | None = None) -> Iterator[LogRecord]:
+        """Every committed record of a topic up to its present end, from the start or from given offsets."""
+        ends = {number: end for (_, number), end in self.ends([topic]).items()}
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._servers,
+                "group.id": "trueup-command",  # never joined: partitions are assigned, nothing is committed
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+            },
+            logger=_SILENT,
+        )
+        try:
+            first = starts or {}
+            consumer.assign([TopicPartition(topic, number, first.get(number, 0)) for number in ends])
+            open_partitions = {number for number, end in ends.items() if end > first.get(number, 0)}
+            while open_partitions:
+                for message in consumer.consume(2_000, _POLL_S):
+                    if message.error() is not None:
+                        open_partitions.discard(message.partition() or 0)
+                    else:
+                        yield _record(message)
+        finally:
+            consumer.close()
+
+    def write(self, record: LogRecord) -> None:
+        """Appends one record to the partition it names."""
+        producer = Producer({"bootstrap.servers": self._servers, "acks": "all"}, logger=_SILENT)
+        producer.produce(
+            record.topic, record.value, record.key, record.partition, headers=[(k, v) for k, v in record.headers]
+        )
+        if producer.flush(_TIMEOUT_S):
+            raise Unreachable("kafka", detail=f"{self._servers}: the record was not acknowledged")
+
+
+def _record(message: Any) -> LogRecord:
+    return LogRecord(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        tuple(message.headers() or ()),
+    )

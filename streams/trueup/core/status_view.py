@@ -1,0 +1,98 @@
+"""What `trueup status` shows: one line per table and replica, worst first. Pure; `runtime.status_read` collects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+_BUCKET = re.compile(r'trueup_convergence_seconds_bucket\{le="([^"]+)",replica="([^"]*)",table="([^"]*)"\} (\S+)')
+_BUCKET_OTHER_ORDER = re.compile(
+    r'trueup_convergence_seconds_bucket\{table="([^"]*)",replica="([^"]*)",le="([^"]+)"\} (\S+)'
+)
+
+
+class Filling(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the copy has had everything that was captured when status looked."""
+
+    done: bool
+
+
+class CopyLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A table at a replica."""
+
+    table: str
+    replica: str
+    captured: int
+    applied: int
+    other: dict[str, int]
+    lag: int
+    convergence_p50_s: float | None
+    convergence_p99_s: float | None
+    filling: Filling
+
+
+class DecideLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A table at the decide stage."""
+
+    table: str
+    counts: dict[str, int]
+    lag: int
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Something is wrong, and the next command to run."""
+
+    what: str
+    next: str
+
+
+class StatusView(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole answer."""
+
+    problems: list[Problem]
+    tables: list[CopyLine]
+    decide: list[DecideLine]
+
+
+def worst_first(tables: Iterable[CopyLine]) -> list[CopyLine]:
+    """Unfilled and lagging copies first."""
+    return sorted(tables, key=lambda line: (line.filling.done, -line.lag, line.table, line.replica))
+
+
+def quantiles(metrics_text: str) -> dict[tuple[str, str], tuple[float | None, float | None]]:
+    """p50 and p99 of convergence by (table, replica), in seconds, from a worker's /metrics."""
+    buckets: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for bound, replica, table, count in _BUCKET.findall(metrics_text):
+        buckets.setdefault((table, replica), []).append((float(bound.replace("+Inf", "inf")), float(count)))
+    for table, replica, bound, count in _BUCKET_OTHER_ORDER.findall(metrics_text):
+        buckets.setdefault((table, replica), []).append((float(bound.replace("+Inf", "inf")), float(count)))
+    return {key: (quantile(series, 0.5), quantile(series, 0.99)) for key, series in buckets.items()}
+
+
+def quantile(cumulative: list[tuple[float, float]], share: float) -> float | None:
+    """A quantile of a histogram, linear within its bucket; None without observations.
+
+    :param cumulative: (upper bound, count up to it), as Prometheus has it.
+    """
+    series = sorted(cumulative)
+    total = series[-1][1]
+    if total == 0:
+        return None
+    wanted, low, below = total * share, 0.0, 0.0
+    for bound, count in series:
+        if count >= wanted:
+            if bound == float("inf") or count == below:
+                return low
+            return low + (bound - low) * (wanted - below) / (count - below)
+        low, below = bound, count
+    return low
+
+
+def dead_letter_problems(counts: Mapping[str, int], table: str, where: str) -> list[Problem]:
+    """Escalated records always ask for somebody; rejected ones are only listed by `deadletters`."""
+    escalated = counts.get("escalated", 0)
+    if not escalated:
+        return []
+    return [Problem(what=f"{escalated} undecided changes of {table} at {where}", next="trueup deadletters list")]

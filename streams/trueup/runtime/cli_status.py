@@ -1,0 +1,61 @@
+"""`trueup status`: captured, applied, lag and convergence per copy; what is wrong first, with the next command."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table as Grid
+from rich.text import Text
+
+from trueup.core.status_view import StatusView
+from trueup.runtime.cli_errors import errors_as_text
+from trueup.runtime.cli_project import PROJECT_DEFAULT, ProjectOption, open_project, open_secrets
+from trueup.runtime.status_read import read_status
+
+_REFRESH_S = 2.0
+
+
+@errors_as_text()
+def status(
+    project: ProjectOption = PROJECT_DEFAULT,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until interrupted.")] = False,
+) -> None:
+    """Show how true each copy is. Exit 1 when something is wrong. Example: trueup status --watch"""
+    settings, registered = open_project(project)
+    secrets = open_secrets(settings)
+    view = read_status(settings, registered, secrets)
+    if json:
+        typer.echo(msgspec.json.encode(view).decode())
+    elif watch:
+        with Live(_screen(view), console=Console(), auto_refresh=False) as live:
+            while True:
+                time.sleep(_REFRESH_S)
+                live.update(_screen(read_status(settings, registered, secrets)), refresh=True)
+    else:
+        Console().print(_screen(view))
+    if view.problems:
+        raise typer.Exit(1)
+
+
+def _screen(view: StatusView) -> Group:
+    problems = [Text(f"! {p.what}  ->  {p.next}", style="bold red") for p in view.problems]
+    grid = Grid(box=None, pad_edge=False, header_style="bold")
+    for heading in ("table", "replica", "captured", "applied", "other", "lag", "p50", "p99", "filled"):
+        grid.add_column(heading, justify="left" if heading in {"table", "replica", "other"} else "right")
+    for line in view.tables:
+        other = ", ".join(f"{count} {name}" for name, count in line.other.items())
+        cells = (line.table, line.replica, str(line.captured), str(line.applied), other, str(line.lag))
+        times = (_seconds(line.convergence_p50_s), _seconds(line.convergence_p99_s))
+        grid.add_row(*map(Text, (*cells, *times, "yes" if line.filling.done else "no")))
+    return Group(*(problems or [Text("nothing is wrong", style="green")]), grid)
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f} s"

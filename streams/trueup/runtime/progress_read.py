@@ -1,0 +1,73 @@
+"""How far each stage is, read from what is durable: offsets in Kafka, progress at the replicas."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+import psycopg
+
+from trueup.adapters.postgres_errors import translate
+from trueup.adapters.secret_references import Secrets
+from trueup.adapters.topic_reader import TopicReader
+from trueup.model.decision import Outcome
+from trueup.model.errors import Unreachable
+from trueup.model.registration import Project, Table
+from trueup.model.write import REPLICA_OUTCOMES
+from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
+
+_PROGRESS = f"SELECT topic, partition, next_offset, {', '.join(REPLICA_OUTCOMES)} FROM trueup.progress"  # noqa: S608
+
+
+class StageProgress(msgspec.Struct):
+    """Outcome totals of a topic at a stage, and how many records lie before its last stable offset."""
+
+    counts: Counter[str]
+    lag: int
+
+
+class ProgressReader:
+    """Reads progress for `status` and `verify`."""
+
+    def __init__(self, bootstrap_servers: str, project: Project, secrets: Secrets) -> None:
+        self.topics = TopicReader(bootstrap_servers)
+        self._project, self._secrets = project, secrets
+
+    def decided(self, tables: list[Table]) -> dict[str, StageProgress]:
+        """Progress of deciding, by table. Raises Unreachable."""
+        names = [table.capture_topic for table in tables]
+        ends, committed = self.topics.ends(names), self.topics.committed(DECIDE_GROUP, names)
+        found = {}
+        for table in tables:
+            progress = StageProgress(Counter(), 0)
+            for (topic, number), end in ends.items():
+                if topic == table.capture_topic:
+                    offset, metadata = committed.get((topic, number), (0, ""))
+                    totals = PartitionMemory.read(metadata).totals
+                    progress.counts.update({o.value: totals.get(o, 0) for o in Outcome})
+                    progress.lag += max(0, end - offset)
+            found[table.table] = progress
+        return found
+
+    def applied(self, replica: str) -> dict[str, StageProgress]:
+        """Progress of applying at a replica, by table. Raises Unreachable."""
+        tables = {table.truth_topic: table.table for table, _ in self._project.tables_copied_to(replica)}
+        ends = self.topics.ends(list(tables))
+        rows = {(row[0], row[1]): row[2:] for row in self._rows(replica)}
+        found = {name: StageProgress(Counter(), 0) for name in tables.values()}
+        for (topic, number), end in ends.items():
+            next_offset, *totals = rows.get((topic, number), (0, *[0] * len(REPLICA_OUTCOMES)))
+            progress = found[tables[topic]]
+            progress.counts.update(dict(zip((o.value for o in REPLICA_OUTCOMES), totals, strict=True)))
+            progress.lag += max(0, end - (next_offset or 0))
+        return found
+
+    def _rows(self, replica: str) -> list[tuple[object, ...]]:
+        dsn = self._secrets.writer_dsn(self._project.replicas[replica])
+        try:
+            with psycopg.connect(dsn, connect_timeout=8) as connection:
+                return connection.execute(_PROGRESS.encode()).fetchall()
+        except psycopg.OperationalError as exc:
+            raise Unreachable(f"replica {replica}", detail=str(exc)) from exc
+        except psycopg.Error as exc:
+            raise translate(exc, replica, "trueup.progress") from exc
