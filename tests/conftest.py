@@ -81,8 +81,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ]
     if skipped:
         terminalreporter.write_line(
-            f"{len(skipped)} tests did not run because their servers did not start; "
-            "--require-servers makes them fail",
+            f"{len(skipped)} tests did not run because their servers did not start; --require-servers makes them fail",
             yellow=True,
         )
 

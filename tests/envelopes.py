@@ -249,9 +249,7 @@ def change(
     source: dict[str, Any] | None = None,
 ) -> LogRecord:
     """A capture record; the key is that of the row unless given."""
-    data = envelope(
-        offset, op, row, before=before, position=position, commit_time_us=commit_time_us, source=source
-    )
+    data = envelope(offset, op, row, before=before, position=position, commit_time_us=commit_time_us, source=source)
     image = data["after"] or data["before"]
     headers = []
     if epoch is not None:

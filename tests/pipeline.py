@@ -1,4 +1,4 @@
-"""A whole pipeline under test: real Postgres, Debezium, Kafka and workers, and ways to look at it that owe TrueUp nothing.
+"""A whole pipeline under test: real Postgres, Debezium, Kafka and workers; looked at without its own code.
 
 What is asserted is read here with plain SQL and a plain consumer, not with TrueUp's own `verify` and `status`.
 """
@@ -179,4 +179,6 @@ class Pipeline:
         try:
             return msgspec.json.decode(ran.stdout)
         except msgspec.DecodeError:
-            raise AssertionError(f"{arguments}: exit {ran.returncode}: {ran.stdout[:500]} {ran.stderr[-2000:]}") from None
+            raise AssertionError(
+                f"{arguments}: exit {ran.returncode}: {ran.stdout[:500]} {ran.stderr[-2000:]}"
+            ) from None

@@ -1,4 +1,4 @@
-"""The main job on the real stack: changes reach replicas, through kills, replays and lost state; nothing is miscounted."""
+"""The main job on the real stack: changes reach replicas, through kills, replays and lost state."""
 
 import shutil
 import uuid
@@ -20,7 +20,11 @@ def write_orders(pipeline: Pipeline, start: int, count: int) -> None:
         " FROM generate_series(%s, %s) AS n",
         (str(uuid.uuid4()), start, start + count - 1),
     )
-    pipeline.query("shop", "UPDATE orders SET quantity = quantity + 1 WHERE order_id BETWEEN %s AND %s", (start, start + count // 2))
+    pipeline.query(
+        "shop",
+        "UPDATE orders SET quantity = quantity + 1 WHERE order_id BETWEEN %s AND %s",
+        (start, start + count // 2),
+    )
     pipeline.query("shop", "DELETE FROM orders WHERE order_id BETWEEN %s AND %s", (start, start + count // 10))
     pipeline.query("shop", "UPDATE orders SET order_id = order_id + 500000 WHERE order_id = %s", (start + count - 1,))
 
@@ -114,7 +118,9 @@ def test_lost_local_state_changes_nothing(pipeline: Pipeline) -> None:
     placeholder = pipeline.query("reporting", "SELECT count(*) FROM pg_tables WHERE tablename LIKE '%%unavailable%%'")
     assert placeholder == [(0,)]
     for replica, table in (("warehouse", "orders"), ("shop", "stock")):
-        found = pipeline.query(replica, f"SELECT count(*) FROM {table} AS t WHERE t::text LIKE '%%__trueup_unavailable_%%'")
+        found = pipeline.query(
+            replica, f"SELECT count(*) FROM {table} AS t WHERE t::text LIKE '%%__trueup_unavailable_%%'"
+        )
         assert found == [(0,)]
 
 

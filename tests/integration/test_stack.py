@@ -131,9 +131,7 @@ def test_roles_can_do_what_they_are_for_and_no_more(stack: LocalStack) -> None:
 
 
 @pytest.mark.parametrize("lock_file_left", [False, True])
-def test_a_stale_pid_file_neither_hinders_a_start_nor_ends_a_stranger(
-    stack: LocalStack, lock_file_left: bool
-) -> None:
+def test_a_stale_pid_file_neither_hinders_a_start_nor_ends_a_stranger(stack: LocalStack, lock_file_left: bool) -> None:
     """After a power cut the pid in a file may belong to anybody."""
     stack.start_part("postgres-shop")
     stack.kill_part("postgres-shop")
@@ -160,9 +158,7 @@ def test_down_after_a_killed_run_ends_what_that_run_started(stack: LocalStack) -
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    result = subprocess.run(
-        [sys.executable, "-c", start, str(stack.settings.state_dir)], env=environment, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", start, str(stack.settings.state_dir)], env=environment, check=False)
     assert result.returncode == -signal.SIGKILL
     pid = pid_of(stack, "postgres-shop")
     assert pid is not None

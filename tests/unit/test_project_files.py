@@ -31,12 +31,8 @@ from trueup.model.registration import ColumnRule, Table
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,39}", fullmatch=True)
 # Names of columns are any text PostgreSQL takes: words YAML would read as numbers, dates or null among them.
 COLUMNS = st.one_of(
-    st.sampled_from(
-        ["null", "yes", "1", "0x1F", "2024-01-01", "~", "a: b", "#", "- x", "é", "<<", "1e3", " "]
-    ),
-    st.text(
-        st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn", "Co"]), min_size=1, max_size=20
-    ),
+    st.sampled_from(["null", "yes", "1", "0x1F", "2024-01-01", "~", "a: b", "#", "- x", "é", "<<", "1e3", " "]),
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn", "Co"]), min_size=1, max_size=20),
 )
 QUALIFIED = st.builds("{}.{}".format, NAMES, NAMES)
 WINDOWS = st.fixed_dictionaries(
@@ -56,9 +52,7 @@ CHECKS = st.fixed_dictionaries(
 )
 RULES = st.one_of(
     COLUMNS,
-    st.fixed_dictionaries(
-        {"from": COLUMNS}, optional={"cast": st.just("numeric(12,2)"), "mask": st.just("sha256")}
-    ),
+    st.fixed_dictionaries({"from": COLUMNS}, optional={"cast": st.just("numeric(12,2)"), "mask": st.just("sha256")}),
 )
 COPIES = st.fixed_dictionaries(
     {"replica": NAMES},

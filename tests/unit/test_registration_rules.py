@@ -14,9 +14,7 @@ from trueup.model.registration import Replica, System, Table
 
 
 def registrations(*tables: Table, **unread: frozenset[str]) -> Registrations:
-    systems = [
-        System(system=name, kind="postgresql", dsn=f"${{env:{name}_DSN}}") for name in ("shop", "warehouse")
-    ]
+    systems = [System(system=name, kind="postgresql", dsn=f"${{env:{name}_DSN}}") for name in ("shop", "warehouse")]
     replicas = [
         Replica(replica="shop", kind="postgresql", dsn="${env:shop_WRITER}"),
         Replica(replica="reporting", kind="postgresql", dsn="${env:reporting_DSN}"),
@@ -130,8 +128,7 @@ COPY = {"replica": "reporting"}
         (
             {
                 "replicas": [
-                    COPY
-                    | {"columns": {"id": "order_id", "a": {"from": "a", "cast": "text", "mask": "sha256"}}}
+                    COPY | {"columns": {"id": "order_id", "a": {"from": "a", "cast": "text", "mask": "sha256"}}}
                 ]
             },
             "replicas[0].columns.a.cast",
@@ -150,9 +147,7 @@ def test_a_table_breaks_a_rule_by_itself(changes: dict[str, Any], field: str) ->
     assert fields(problems_of_table(table_of(**changes), "orders.yaml")) == [field]
 
 
-@pytest.mark.parametrize(
-    "cast", ["text", "numeric(12, 2)", "timestamp(3) with time zone", "DOUBLE  precision"]
-)
+@pytest.mark.parametrize("cast", ["text", "numeric(12, 2)", "timestamp(3) with time zone", "DOUBLE  precision"])
 def test_casts_to_plain_types_pass(cast: str) -> None:
     copy = COPY | {"columns": {"id": "order_id", "a": {"from": "a", "cast": cast}}}
     assert problems_of_table(table_of(replicas=[copy]), "orders.yaml") == []

@@ -138,9 +138,7 @@ def test_a_login_of_its_own_is_optional(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("environment", [{}, {"SHOP_CAPTURE_DSN": ""}])
-def test_a_variable_that_is_absent_is_named_where_it_is_used(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_a_variable_that_is_absent_is_named_where_it_is_used(tmp_path: Path, environment: dict[str, str]) -> None:
     secrets, project = secrets_of(tmp_path, environment)
     with pytest.raises(ConfigurationError, match='"SHOP_CAPTURE_DSN" is') as caught:
         secrets.capture_dsn(read_project(project, problems_of).systems["shop"])

@@ -53,9 +53,7 @@ MISTAKES = {
     "number for text": Mistake(
         "orders", "{column: change_reason}", "{column: 7}", 6, "cause.column", "a number where text", "quotes"
     ),
-    "duration": Mistake(
-        "orders", "5s", "5 seconds", 7, "window.within", '"within" is not written', "500ms, 5s"
-    ),
+    "duration": Mistake("orders", "5s", "5 seconds", 7, "window.within", '"within" is not written', "500ms, 5s"),
     "zero window": Mistake("orders", "5s", "0s", 7, "window.within", "cannot be kept", "such as 5s"),
     "double field": Mistake(
         "orders",

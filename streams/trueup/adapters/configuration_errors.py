@@ -13,9 +13,7 @@ class ConfigurationErrors(ConfigurationError):
 
     def __init__(self, errors: Sequence[ConfigurationError]) -> None:
         first = errors[0]
-        super().__init__(
-            first.primary, file=first.file, line=first.line, field=first.field, hint=first.hint or ""
-        )
+        super().__init__(first.primary, file=first.file, line=first.line, field=first.field, hint=first.hint or "")
         self.errors = tuple(errors)
         self.others = self.errors[1:]
 

@@ -56,9 +56,7 @@ EXAMPLES: Final[dict[str, str]] = {
 # Design sections 4 to 11: fields and values that later issues bring.
 NOT_YET_FIELDS: Final[dict[str, frozenset[str]]] = {
     "System": frozenset({"heartbeat"}),
-    "Table": frozenset(
-        {"writers", "policy", "evolve", "effects", "rules", "mask", "columns", "requests", "cases"}
-    ),
+    "Table": frozenset({"writers", "policy", "evolve", "effects", "rules", "mask", "columns", "requests", "cases"}),
     "Check": frozenset({"matches", "length", "compare", "age", "rule"}),
     "Copy": frozenset({"checks", "rules", "effects", "filter"}),
     "ColumnVersion": frozenset({"policy", "prefer"}),

@@ -18,6 +18,7 @@ PART: Final = "connect"
 _TIMEOUT_S: Final = 20.0  # a PUT validates first, and logs in at the source for it
 _PAUSE_S: Final = 0.3
 _BUSY_DEADLINE_S: Final = 20.0
+_STALE_STATUS_S: Final = 10.0
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409  # the workers are just sharing out connectors
 _SERVER_ERROR: Final = 500
@@ -104,30 +105,26 @@ class KafkaConnect:
         if answer.status_code != _NOT_FOUND:
             _data(answer)
 
-    def wait_running(
-        self, name: str, deadline_s: float, on_state: Callable[[str], None] | None = None
-    ) -> None:
+    def wait_running(self, name: str, deadline_s: float, on_state: Callable[[str], None] | None = None) -> None:
         """Wait until the connector and its task run.
 
         :raises Refused: it failed, with the causes; or it does not run in time.
         """
-        end = time.monotonic() + deadline_s
+        began = time.monotonic()
         while True:
             status = self.status(name)
+            waited_s = time.monotonic() - began
             if status is not None and status.running:
                 return
-            if status is not None and status.failed:
+            stale = status == before and waited_s < _STALE_STATUS_S
+            if status is not None and status.failed and not stale:
                 raise Refused(
                     f'connector "{name}" failed',
                     detail=status.trace,
                     hint="remove the cause, then run trueup apply again: it restarts the connector",
                 )
-            seen = (
-                "unknown"
-                if status is None
-                else f"{status.connector}, tasks {', '.join(status.tasks) or 'none yet'}"
-            )
-            if time.monotonic() > end:
+            seen = "unknown" if status is None else f"{status.connector}, tasks {', '.join(status.tasks) or 'none yet'}"
+            if waited_s > deadline_s:
                 raise Refused(
                     f'connector "{name}" does not run after {deadline_s:.0f} s',
                     detail=f"state: {seen}",
@@ -137,7 +134,7 @@ class KafkaConnect:
                 on_state(seen)
             time.sleep(_PAUSE_S)
 
-    def _json(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:  # noqa: ANN401
+    def _json(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
         return _data(self._request(method, path, body))
 
     def _request(self, method: str, path: str, body: dict[str, str] | None = None) -> httpx.Response:
@@ -161,7 +158,7 @@ def causes(trace: str) -> str:
     return "; ".join(lines[:_TRACE_LINES])[:1000]
 
 
-def _data(answer: httpx.Response) -> Any:  # noqa: ANN401 - whatever JSON it is
+def _data(answer: httpx.Response) -> Any:
     if answer.is_success:
         if not answer.content:
             return None

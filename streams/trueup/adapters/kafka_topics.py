@@ -54,9 +54,7 @@ class KafkaTopics:
 
     def cluster(self) -> ClusterFacts:
         """Identity and size of the cluster."""
-        facts = self._result(
-            lambda: self._admin.describe_cluster(request_timeout=self._timeout_s), "the cluster"
-        )
+        facts = self._result(lambda: self._admin.describe_cluster(request_timeout=self._timeout_s), "the cluster")
         return ClusterFacts(cluster_id=str(facts.cluster_id), brokers=len(facts.nodes))
 
     def describe(self, names: Iterable[str]) -> dict[str, TopicFacts]:
@@ -81,18 +79,14 @@ class KafkaTopics:
             sizes[name] = (len(found.partitions), copies, str(found.topic_id))
         configs = self._configs(sizes)
         return {
-            name: TopicFacts(
-                partitions=count, replication_factor=copies, config=configs[name], topic_id=topic_id
-            )
+            name: TopicFacts(partitions=count, replication_factor=copies, config=configs[name], topic_id=topic_id)
             for name, (count, copies, topic_id) in sizes.items()
         }
 
     def create(self, spec: TopicSpec) -> None:
         """Create a topic. Nothing when it exists: whoever plans has compared it."""
         topic = NewTopic(spec.name, spec.partitions, spec.replication_factor, config=spec.config)
-        future = self._call(lambda: self._admin.create_topics([topic], request_timeout=self._timeout_s))[
-            spec.name
-        ]
+        future = self._call(lambda: self._admin.create_topics([topic], request_timeout=self._timeout_s))[spec.name]
         try:
             future.result(self._timeout_s)
         except KafkaException as exc:
@@ -104,14 +98,11 @@ class KafkaTopics:
     def alter(self, name: str, config: Mapping[str, str]) -> None:
         """Change these settings of a topic, and no others."""
         entries = [
-            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
-            for key, value in config.items()
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
         ]
         resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
         self._result(
-            lambda: self._admin.incremental_alter_configs([resource], request_timeout=self._timeout_s)[
-                resource
-            ],
+            lambda: self._admin.incremental_alter_configs([resource], request_timeout=self._timeout_s)[resource],
             f'topic "{name}"',
         )
 
@@ -133,7 +124,7 @@ class KafkaTopics:
             found[resource.name] = {key: str(entry.value) for key, entry in entries.items()}
         return found
 
-    def _result(self, ask: Callable[[], Future[Any]], what: str) -> Any:  # noqa: ANN401
+    def _result(self, ask: Callable[[], Future[Any]], what: str) -> Any:
         try:
             return self._call(ask).result(self._timeout_s)
         except KafkaException as exc:
@@ -151,9 +142,7 @@ class KafkaTopics:
         error = exc.args[0]
         detail = f"{self.bootstrap_servers}: {error.name()}: {error.str()}"
         if error.code() in _DENIED:
-            return Refused(
-                f"kafka denies access to {what}", detail=detail, hint="see the ACLs in infra/README.md"
-            )
+            return Refused(f"kafka denies access to {what}", detail=detail, hint="see the ACLs in infra/README.md")
         if error.code() in _INVALID:
             return Refused(
                 f"kafka refuses {what}", detail=detail, hint="see the settings of the cluster and trueup.toml"

@@ -118,7 +118,5 @@ class PartitionProducer:
 
     async def _submit(self, builder: Any, topic: str) -> asyncio.Future[Any]:
         builder.close()
-        future: asyncio.Future[Any] = await self._producer.send_batch(
-            builder, topic, partition=self.source.partition
-        )
+        future: asyncio.Future[Any] = await self._producer.send_batch(builder, topic, partition=self.source.partition)
         return future

@@ -6,7 +6,7 @@ and, where they differ, keys travel.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 
@@ -39,21 +39,21 @@ class Side:
     def buckets(self) -> dict[int, tuple[int, int]]:
         """Rows and sum of hashes by bucket."""
         bucket = _BUCKET.format(buckets=BUCKETS)
-        rows = self._rows(f"SELECT {bucket}, count(*), sum({_HASH}) FROM ({self._relation}) AS r GROUP BY 1")  # noqa: S608
+        rows = self._rows(f"SELECT {bucket}, count(*), sum({_HASH}) FROM ({self._relation}) AS r GROUP BY 1")
         return {row[0]: (row[1], int(row[2])) for row in rows}
 
     def rows(self, buckets: set[int]) -> dict[str, str]:
         """Row hashes by key, of these buckets."""
         bucket = _BUCKET.format(buckets=BUCKETS)
         listed = ", ".join(str(number) for number in sorted(buckets))
-        found = self._rows(f"SELECT k, h FROM ({self._relation}) AS r WHERE {bucket} IN ({listed})")  # noqa: S608
+        found = self._rows(f"SELECT k, h FROM ({self._relation}) AS r WHERE {bucket} IN ({listed})")
         return {row[0]: row[1] for row in found}
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def _rows(self, query: str) -> list[tuple[object, ...]]:  # type: ignore[type-arg]
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(query.encode()).fetchall()
         except psycopg.OperationalError as exc:
@@ -66,14 +66,14 @@ def source_relation(plan: CopyPlan, schema: str, table: str) -> str:
     """The source as the copy must be."""
     columns = [f"({source_expression(column)})::text" for column in plan.columns]
     keys = [f"{quoted(column.source)}::text" for column in plan.key_columns]
-    return f"SELECT {_key(keys)} AS k, {_row(columns)} AS h FROM {quoted(schema)}.{quoted(table)}"  # noqa: S608
+    return f"SELECT {_key(keys)} AS k, {_row(columns)} AS h FROM {quoted(schema)}.{quoted(table)}"
 
 
 def replica_relation(plan: CopyPlan) -> str:
     """The copy as it is."""
     columns = [f"{quoted(column.name)}::text" for column in plan.columns]
     keys = [f"{quoted(column.name)}::text" for column in plan.key_columns]
-    return f"SELECT {_key(keys)} AS k, {_row(columns)} AS h FROM {table_name(plan)}"  # noqa: S608
+    return f"SELECT {_key(keys)} AS k, {_row(columns)} AS h FROM {table_name(plan)}"
 
 
 def _key(keys: list[str]) -> str:

@@ -14,7 +14,7 @@ from trueup.model.version import VERSION_BYTES
 from trueup.model.write import REPLICA_OUTCOMES, VERSION_COLUMN, CopyPlan
 
 _COPY_FILLFACTOR: Final = 90
-"""Room for updates on the same page (HOT: no index is written). 80 to 90 is usual; more costs reads of the whole table."""
+"""Room for updates on the same page (HOT: no index is written). 80 to 90 is usual; more costs whole reads."""
 
 _PROGRESS_FILLFACTOR: Final = 50
 """One row per partition, updated with every batch."""
@@ -106,8 +106,3 @@ def grant_writes(table: str, role: str) -> str:
 
 def grant_reads(table: str, role: str) -> str:
     return f"GRANT SELECT ON {table} TO {quoted(role)}"
-
-
-def grant_staging(database: str, role: str) -> str:
-    """Batches are staged in temporary tables."""
-    return f"GRANT TEMPORARY ON DATABASE {quoted(database)} TO {quoted(role)}"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import enum
+import struct
 from typing import Final
 
 import psycopg
@@ -88,8 +89,8 @@ _BY_CLASS: Final[tuple[tuple[type[psycopg.Error], Meaning], ...]] = (
     (psycopg.InternalError, Meaning.STOP),
 )
 
-UNENCODABLE: Final = (UnicodeEncodeError, OverflowError)
-"""What psycopg lets through when a Python value has no form at PostgreSQL: a lone surrogate, an integer over 64 bits."""
+UNENCODABLE: Final = (UnicodeEncodeError, OverflowError, struct.error)
+"""A value without a form at PostgreSQL: a lone surrogate, too large a number."""
 
 
 def find_meaning(error: psycopg.Error | type[psycopg.Error]) -> Meaning | None:

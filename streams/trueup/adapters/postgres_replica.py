@@ -19,6 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from trueup.adapters import postgres_sql as sql
+from trueup.adapters.postgres_arrays import register_arrays
 from trueup.adapters.postgres_errors import Meaning, describe, meaning_of, translate
 from trueup.adapters.postgres_merge import Connection, Merge, Merged, merge
 from trueup.model.decision import Outcome
@@ -47,14 +48,10 @@ _SESSION: Final = {
     "IntervalStyle": "postgres",
     "bytea_output": "hex",
     "standard_conforming_strings": "on",
-    # Every join is a batch against a table by its key. The planner knows nothing of the batch and would now and then
-    # read the whole table for a hash of it (200,000 rows, 40 deletes: 120 ms a batch instead of 50).
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
     "jit": "off",
 }
 
-_KEEPALIVE: Final = {
+_KEEPALIVE: Final[dict[str, Any]] = {
     "keepalives": 1,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -77,7 +74,7 @@ class PostgresReplica:
         self._dead_letters_max = dead_letters_per_table_max
         self._connection: Connection | None = None
         self._tokens: dict[tuple[str, int], int] = {}  # claims made on the present connection
-        self._statements: dict[CopyPlan, sql.BatchStatements] = {}  # of the copies it can stage
+        self._statements: dict[CopyPlan, sql.BatchStatements] = {}  # of the copies seen on it
         self._turn = asyncio.Lock()
 
     async def claim(self, topic: str, partition: int) -> Claim:
@@ -104,7 +101,7 @@ class PostgresReplica:
 
         0. Lock the progress row and compare the token: a zombie stops here, before it touches data.
         1. Take one write per key, sorted by key: `core.reduce` has done it.
-        2. Stage the writes and merge them; rows that the replica refuses are set apart.
+        2. Send the writes and merge them; rows that the replica refuses are set apart.
         3. Write dead letters and progress: the next offset, and how each record ended.
         4. Commit.
 
@@ -122,9 +119,7 @@ class PostgresReplica:
                     has_deleted, has_dead_letters = await self._lock(connection, batch)
                     # 1. nothing left to do
                     # 2.
-                    how = Merge(
-                        batch.plan, statements, has_deleted, has_dead_letters, self._dead_letters_max
-                    )
+                    how = Merge(batch.plan, statements, has_deleted, has_dead_letters, self._dead_letters_max)
                     merged = await merge(connection, how, batch.writes)
                     # 3.
                     result = _result(batch, merged)
@@ -153,7 +148,7 @@ class PostgresReplica:
         return self._connection
 
     async def _prepared(self, connection: Connection, plan: CopyPlan) -> sql.BatchStatements:
-        """The statements of a copy and its staging table, made outside of the batch so that no rollback takes it."""
+        """The statements of a copy, once it is known that its table was made from the same registration."""
         statements = self._statements.get(plan)
         if statements is not None:
             return statements
@@ -165,7 +160,6 @@ class PostgresReplica:
                 hint="trueup apply",
             )
         statements = sql.batch_statements(plan)
-        await connection.execute(statements.stage_table)
         self._statements[plan] = statements
         return statements
 
@@ -197,8 +191,19 @@ class PostgresReplica:
             await cursor.executemany(
                 sql.DEAD_LETTER,
                 [
-                    (target, batch.topic, batch.partition, r.offset, r.key, r.record_value, r.version)
-                    + (r.stage, r.error_class, r.sqlstate, r.reason)
+                    (
+                        target,
+                        batch.topic,
+                        batch.partition,
+                        r.offset,
+                        r.key,
+                        r.record_value,
+                        r.version,
+                        r.stage,
+                        r.error_class,
+                        r.sqlstate,
+                        r.reason,
+                    )
                     for r in refused
                 ],
             )
@@ -249,7 +254,7 @@ async def connect(name: str, dsn: str, *, application_name: str) -> Connection:
     try:
         given: dict[str, Any] = conninfo_to_dict(dsn)
         options = [str(given.get("options") or ""), *(f"-c {key}={value}" for key, value in _SESSION.items())]
-        return await psycopg.AsyncConnection.connect(
+        connection = await psycopg.AsyncConnection.connect(
             dsn,
             autocommit=True,
             connect_timeout=_CONNECT_TIMEOUT_S,
@@ -266,3 +271,5 @@ async def connect(name: str, dsn: str, *, application_name: str) -> Connection:
             detail=type(error).__name__,
             hint="postgresql://user:password@host:port/database",
         ) from None
+    register_arrays(connection)
+    return connection

@@ -80,9 +80,6 @@ async def _plan_own_schema(connection: Connection, role: str) -> list[str]:
     for table in _READABLE:
         if await _lacks(connection, f"trueup.{table}", role, ("SELECT",)):
             statements.append(ddl.grant_reads(f"trueup.{table}", role))
-    database = await _one(connection, "SELECT current_database()")
-    if not await _one(connection, "SELECT has_database_privilege(%s, current_database(), 'TEMPORARY')", role):
-        statements.append(ddl.grant_staging(database, role))
     return statements
 
 
@@ -154,9 +151,7 @@ async def _check_adoptable(connection: Connection, plan: CopyPlan, *, adopt: boo
         problems.append(f"there is no unique index on exactly its key: {', '.join(plan.key)}")
     # Rows arrive per key, not per source transaction: two rows may hold each other's values for a moment.
     problems += [
-        f"a second unique index on {', '.join(key)} could refuse rows"
-        for key in unique_keys
-        if key != sorted(plan.key)
+        f"a second unique index on {', '.join(key)} could refuse rows" for key in unique_keys if key != sorted(plan.key)
     ]
     if problems:
         raise UnsafeChange(f"{name} cannot become a copy", detail="; ".join(problems), hint="alter it first")

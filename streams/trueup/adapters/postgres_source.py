@@ -95,9 +95,7 @@ def _foreign(exc: psycopg.Error, system: str, doing: str) -> TrueUpError:
         hint = "a transaction holds a lock: see pg_stat_activity there, then run trueup apply again"
         return Refused(f'source "{system}" kept trueup apply waiting', detail=detail, hint=hint)
     if isinstance(exc, pg.InvalidPassword | pg.InvalidAuthorizationSpecification | pg.InvalidCatalogName):
-        return Refused(
-            f'source "{system}" refuses the login', detail=detail, hint="correct the dsn of the system"
-        )
+        return Refused(f'source "{system}" refuses the login', detail=detail, hint="correct the dsn of the system")
     # Anything that is no answer of the server, or says that it goes away: there is nobody to talk to.
     if exc.sqlstate is None or exc.sqlstate.startswith(("08", "53", "57P")):
         return Unreachable(f"source {system}", detail=detail)
@@ -189,9 +187,7 @@ class PostgresSource:
         if "fills" in tables:
             fills = {
                 row[0]: row[1]
-                for row in self._all(
-                    "SELECT table_name, epoch FROM trueup.fills WHERE system = %s", [self.system]
-                )
+                for row in self._all("SELECT table_name, epoch FROM trueup.fills WHERE system = %s", [self.system])
             }
         return SourceState(
             schema=self._maybe("SELECT 1 FROM pg_namespace WHERE nspname = 'trueup'") is not None,

@@ -24,9 +24,7 @@ _OWN_TABLES: Final = {
         "beat bigint NOT NULL DEFAULT 0, beaten_at timestamptz NOT NULL DEFAULT now(), config text)"
     ),
     # Debezium's layout: its channel for requests, and the watermarks of incremental snapshots.
-    "signal": (
-        "CREATE TABLE IF NOT EXISTS trueup.signal (id text PRIMARY KEY, type text NOT NULL, data text)"
-    ),
+    "signal": ("CREATE TABLE IF NOT EXISTS trueup.signal (id text PRIMARY KEY, type text NOT NULL, data text)"),
     # For which tables existing rows were asked, and how: by the first snapshot or by a signal.
     "fills": (
         "CREATE TABLE IF NOT EXISTS trueup.fills (system text, table_name text, epoch bigint NOT NULL, "
@@ -54,7 +52,7 @@ def own_schema(system: str, state: SourceState) -> list[str]:
     statements = [] if state.schema else [f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"]
     statements += [statement for name, statement in _OWN_TABLES.items() if name not in state.tables]
     if not state.heartbeat_row:
-        row = f"INSERT INTO trueup.heartbeat (system) VALUES ({literal(system)}) ON CONFLICT DO NOTHING"  # noqa: S608
+        row = f"INSERT INTO trueup.heartbeat (system) VALUES ({literal(system)}) ON CONFLICT DO NOTHING"
         statements.append(row)
     return statements
 
@@ -99,7 +97,7 @@ def unpublish(name: str, tables: Iterable[Name], found: Publication | None) -> l
 def fill_by_first_snapshot(system: str, tables: Iterable[str], epoch: int) -> str:
     """Note that the connector's first snapshot brings the rows of these registered tables."""
     rows = ", ".join(f"({literal(system)}, {literal(table)}, {epoch}, 'initial')" for table in sorted(tables))
-    return f"INSERT INTO trueup.fills (system, table_name, epoch, how) VALUES {rows} {_AGAIN}"  # noqa: S608
+    return f"INSERT INTO trueup.fills (system, table_name, epoch, how) VALUES {rows} {_AGAIN}"
 
 
 def fill_by_signal(system: str, table: str, source: Name, epoch: int, digest: str) -> list[str]:
@@ -110,9 +108,9 @@ def fill_by_signal(system: str, table: str, source: Name, epoch: int, digest: st
     signal_id = _signal_id(table, epoch, digest)
     data = json.dumps({"type": "incremental", "data-collections": [_pattern(source)]})
     return [
-        "INSERT INTO trueup.signal (id, type, data) VALUES "  # noqa: S608 - literals are quoted
+        "INSERT INTO trueup.signal (id, type, data) VALUES "
         f"({literal(signal_id)}, 'execute-snapshot', {literal(data)})",
-        "INSERT INTO trueup.fills (system, table_name, epoch, how, signal_id) VALUES "  # noqa: S608
+        "INSERT INTO trueup.fills (system, table_name, epoch, how, signal_id) VALUES "
         f"({literal(system)}, {literal(table)}, {epoch}, 'incremental', {literal(signal_id)}) {_AGAIN}",
     ]
 
@@ -123,8 +121,8 @@ def forget_fills(system: str, tables: Iterable[str]) -> list[str]:
     statements = []
     for table in sorted(tables):
         signals = literal(f"fill-{table}-")
-        statements.append(f"DELETE FROM trueup.signal WHERE starts_with(id, {signals})")  # noqa: S608
-        statements.append(f"DELETE FROM trueup.fills WHERE {owned} AND table_name = {literal(table)}")  # noqa: S608
+        statements.append(f"DELETE FROM trueup.signal WHERE starts_with(id, {signals})")
+        statements.append(f"DELETE FROM trueup.fills WHERE {owned} AND table_name = {literal(table)}")
     return statements
 
 

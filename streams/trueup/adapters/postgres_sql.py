@@ -1,8 +1,7 @@
 """All SQL that a replica is written with, as text. No I/O: `adapters.postgres_replica` sends it.
 
 `adapters.postgres_ddl` is its neighbour for tables and grants. Names come from the registration, never from an event.
-Invariant: a statement either names objects of a registration or takes parameters, never both, so that a `%` in a name
-meets no parameter; `tests/unit/test_postgres_sql.py` holds it.
+Statements with parameters hold names with their `%` doubled, since psycopg would take it for a placeholder.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from trueup.adapters.postgres_arrays import transport_type
 from trueup.model.write import REPLICA_OUTCOMES, VERSION_COLUMN, CopyPlan, TargetColumn
 
 IDENTIFIER_BYTES_MAX: Final = 63  # NAMEDATALEN - 1; PostgreSQL cuts longer names silently, and two become one
@@ -62,7 +62,7 @@ def source_expression(column: TargetColumn) -> str:
     return f"{name}{_casts('', column.via_type, column.target_type)}"
 
 
-# --- progress ----------------------------------------------------------------------------------------------------------
+# --- progress ----------------------------------------------------------------------------------------------------
 
 _OUTCOME_COLUMNS: Final = ", ".join(outcome.value for outcome in REPLICA_OUTCOMES)
 
@@ -101,16 +101,20 @@ WHERE l.version <> excluded.version"""
 OPEN_DEAD_LETTERS: Final = "SELECT count(*) FROM trueup.dead_letters WHERE target = %s AND superseded_at IS NULL"
 
 
-# --- one batch of one copy ---------------------------------------------------------------------------------------------
+# --- one batch of one copy ---------------------------------------------------------------------------------------
 
 
 class BatchStatements(msgspec.Struct, frozen=True):
-    """The statements of a copy, without parameters. `stage_types` are the types of COPY's columns."""
+    """The statements of a copy. Parameters are arrays (`postgres_arrays`), a value per write, in the order named here.
 
-    stage_table: str
-    stage_types: tuple[str, ...]
-    copy_in: str
-    clear_stage: str
+    :param upsert: key, version, every column. `upsert_unless_deleted` also asks whether a newer change deleted the key.
+    :param revive: key, version: forgets that keys were deleted, once they are rows again.
+    :param delete: key, version, key columns.
+    :param remember_deleted: key, version, key columns; its row count is the number of deletes applied.
+    :param count_held: key, version, key columns: how many writes are at the replica in their very version.
+    :param supersede: key, version.
+    """
+
     upsert: str
     upsert_unless_deleted: str
     revive: str
@@ -122,62 +126,66 @@ class BatchStatements(msgspec.Struct, frozen=True):
 
 def batch_statements(plan: CopyPlan) -> BatchStatements:
     """Compile the statements of a copy. Raises ValueError for a name or a type that cannot be written."""
-    stage = f"pg_temp.trueup_stage_{plan.fingerprint[:16]}"
-    columns = [f"c{index}" for index in range(len(plan.columns))]
-    types = [type_name(column.staged_type) for column in plan.columns]
-    declared = ", ".join(f"{name} {kind}" for name, kind in zip(columns, types, strict=True))
-    names = f"key, version, deleted, {', '.join(columns)}"
-    target = literal(plan.target)
-    newer_deletion = (
-        f" AND NOT EXISTS (SELECT FROM trueup.deleted_keys d"
-        f" WHERE d.target = {target} AND d.key = s.key AND d.version >= s.version)"
-    )
+    target = bindable(literal(plan.target))
+    table = bindable(table_name(plan))
+    of_keys = _unnest(())
+    of_rows = _unnest(plan.key_columns)
+    row_is_held = f"{table} t ON {_same_key(plan)}"
     return BatchStatements(
-        stage_table=f"CREATE TEMP TABLE IF NOT EXISTS {stage.removeprefix('pg_temp.')}"
-        f" (key bytea, version bytea, deleted bool, {declared}) ON COMMIT DELETE ROWS",
-        stage_types=("bytea", "bytea", "bool", *types),
-        copy_in=f"COPY {stage} ({names}) FROM STDIN (FORMAT binary)",
-        clear_stage=f"DELETE FROM {stage}",
-        upsert=_upsert(plan, stage, ""),
-        upsert_unless_deleted=_upsert(plan, stage, newer_deletion),
-        revive=f"DELETE FROM trueup.deleted_keys d USING {stage} s WHERE NOT s.deleted"
-        f" AND d.target = {target} AND d.key = s.key AND d.version < s.version",
-        delete=f"DELETE FROM {table_name(plan)} t USING {stage} s WHERE s.deleted"
-        f" AND {_same_key(plan)} AND t.{VERSION_COLUMN} < s.version",
-        remember_deleted=f"INSERT INTO trueup.deleted_keys AS d (target, key, version)"
-        f" SELECT {target}, s.key, s.version FROM {stage} s WHERE s.deleted"
-        f" AND NOT EXISTS (SELECT FROM {table_name(plan)} t WHERE {_same_key(plan)}) ORDER BY s.key"
-        f" ON CONFLICT (target, key) DO UPDATE SET version = excluded.version WHERE d.version < excluded.version",
-        count_held=f"SELECT count(*) FROM {stage} s LEFT JOIN {table_name(plan)} t ON {_same_key(plan)}"
+        upsert=_upsert(plan, ""),
+        upsert_unless_deleted=_upsert(
+            plan,
+            " WHERE NOT EXISTS (SELECT FROM trueup.deleted_keys d"
+            f" WHERE d.target = {target} AND d.key = s.key AND d.version >= s.version) ORDER BY s.key",
+        ),
+        revive=f"DELETE FROM trueup.deleted_keys d USING {of_keys}"
+        f" WHERE d.target = {target} AND d.key = s.key AND d.version < s.version",
+        delete=f"DELETE FROM {table} t USING {of_rows} WHERE {_same_key(plan)} AND t.{VERSION_COLUMN} < s.version",
+        remember_deleted="INSERT INTO trueup.deleted_keys AS d (target, key, version)"
+        f" SELECT {target}, s.key, s.version FROM {of_rows}"
+        f" WHERE NOT EXISTS (SELECT FROM {table} t WHERE {_same_key(plan)}) ORDER BY s.key"
+        " ON CONFLICT (target, key) DO UPDATE SET version = excluded.version WHERE d.version < excluded.version",
+        count_held=f"SELECT count(*) FROM {of_rows} LEFT JOIN {row_is_held}"
         f" LEFT JOIN trueup.deleted_keys d ON d.target = {target} AND d.key = s.key"
         f" WHERE t.{VERSION_COLUMN} = s.version OR d.version = s.version",
-        supersede=f"UPDATE trueup.dead_letters l SET superseded_at = now() FROM {stage} s WHERE l.target = {target}"
-        f" AND l.superseded_at IS NULL AND l.key = s.key AND l.version <= s.version",
+        supersede=f"UPDATE trueup.dead_letters l SET superseded_at = now() FROM {of_keys}"
+        f" WHERE l.target = {target} AND l.superseded_at IS NULL AND l.key = s.key AND l.version <= s.version",
     )
 
 
-def _upsert(plan: CopyPlan, stage: str, condition: str) -> str:
-    names = [quoted(column.name) for column in plan.columns]
+def _unnest(columns: tuple[TargetColumn, ...]) -> str:
+    """The batch as a relation `s`: key, version, and c0, c1, ... for these columns."""
+    kinds = ["bytea", "bytea", *(type_name(transport_type(column.staged_type)) for column in columns)]
+    names = ["key", "version", *(f"c{index}" for index in range(len(columns)))]
+    return f"unnest({', '.join(f'%b::{kind}[]' for kind in kinds)}) AS s ({', '.join(names)})"
+
+
+def _upsert(plan: CopyPlan, condition: str) -> str:
+    """Writes come sorted by key, and unnest keeps that order; two writers then lock rows in the same order."""
+    names = [_named(column.name) for column in plan.columns]
     values = [_staged_value(index, column) for index, column in enumerate(plan.columns)]
-    set_columns = [quoted(column.name) for column in plan.columns if column.name not in plan.key]
+    set_columns = [_named(column.name) for column in plan.columns if column.name not in plan.key]
     assignments = [f"{name} = excluded.{name}" for name in (*set_columns, VERSION_COLUMN)]
     return (
-        f"INSERT INTO {table_name(plan)} AS t ({', '.join((*names, VERSION_COLUMN))})"
-        f" SELECT {', '.join((*values, 's.version'))} FROM {stage} s WHERE NOT s.deleted{condition} ORDER BY s.key"
-        f" ON CONFLICT ({', '.join(quoted(name) for name in plan.key)}) DO UPDATE SET {', '.join(assignments)}"
+        f"INSERT INTO {bindable(table_name(plan))} AS t ({', '.join((*names, VERSION_COLUMN))})"
+        f" SELECT {', '.join((*values, 's.version'))} FROM {_unnest(plan.columns)}{condition}"
+        f" ON CONFLICT ({', '.join(_named(name) for name in plan.key)}) DO UPDATE SET {', '.join(assignments)}"
         f" WHERE t.{VERSION_COLUMN} < excluded.{VERSION_COLUMN}"
     )
 
 
 def _same_key(plan: CopyPlan) -> str:
-    indexes = {column.name: index for index, column in enumerate(plan.columns)}
     return " AND ".join(
-        f"t.{quoted(column.name)} = {_staged_value(indexes[column.name], column)}" for column in plan.key_columns
+        f"t.{_named(column.name)} = {_staged_value(index, column)}" for index, column in enumerate(plan.key_columns)
     )
 
 
+def _named(name: str) -> str:
+    return bindable(quoted(name))
+
+
 def _staged_value(index: int, column: TargetColumn) -> str:
-    return f"s.c{index}{_casts(column.staged_type, column.via_type, column.target_type)}"
+    return f"s.c{index}{_casts(transport_type(column.staged_type), column.via_type, column.target_type)}"
 
 
 def _casts(present: str, *wanted: str) -> str:

@@ -37,9 +37,7 @@ class _Folder(Generic[RegistrationT]):
         self.lines: dict[str, Mapping[FieldPath, int]] = {}
         for path in sorted(folder.glob("*.yml")):
             hint = f"rename it to {path.stem}.yaml"
-            self.errors.append(
-                ConfigurationError("file is not read: its name ends in .yml", file=str(path), hint=hint)
-            )
+            self.errors.append(ConfigurationError("file is not read: its name ends in .yml", file=str(path), hint=hint))
             self.unread.append(path.stem)
         for path in sorted(folder.glob("*.yaml")):
             self._read(path, kind)

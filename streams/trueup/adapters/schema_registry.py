@@ -94,9 +94,7 @@ class SchemaRegistry:
         except httpx.HTTPError as exc:
             raise Unreachable(PART, detail=f"{self.url}: {type(exc).__name__}: {exc}") from exc
         if answer.status_code >= _SERVER_ERROR:
-            raise Unreachable(
-                PART, detail=f"{self.url}{_API}{path} answers {answer.status_code}: {_message(answer)}"
-            )
+            raise Unreachable(PART, detail=f"{self.url}{_API}{path} answers {answer.status_code}: {_message(answer)}")
         return answer
 
 

@@ -68,9 +68,7 @@ def _walk(expected: inspect.Type, value: object, path: FieldPath, meaning: str |
             yield from _walk_scalar(expected, value, path, meaning)
 
 
-def _walk_union(
-    union: inspect.UnionType, value: object, path: FieldPath, meaning: str | None
-) -> Iterator[_Mistake]:
+def _walk_union(union: inspect.UnionType, value: object, path: FieldPath, meaning: str | None) -> Iterator[_Mistake]:
     if value is None and union.includes_none:
         return
     choices = [choice for choice in union.types if not isinstance(choice, inspect.NoneType)]
@@ -116,9 +114,7 @@ def _walk_struct(struct: inspect.StructType, value: object, path: FieldPath) -> 
             yield (*path, name), f'field "{name}" is missing in {node}', f"add it{_example((name,))}"
 
 
-def _walk_scalar(
-    expected: inspect.Type, value: object, path: FieldPath, meaning: str | None
-) -> Iterator[_Mistake]:
+def _walk_scalar(expected: inspect.Type, value: object, path: FieldPath, meaning: str | None) -> Iterator[_Mistake]:
     field = _last(path)
     match expected:
         case inspect.LiteralType(values=words):
@@ -165,9 +161,7 @@ def _wanted_words(expected: inspect.Type) -> str:
         case inspect.Metadata(type=inner):
             return _wanted_words(inner)
         case inspect.UnionType(types=types):
-            words = dict.fromkeys(
-                _wanted_words(item) for item in types if not isinstance(item, inspect.NoneType)
-            )
+            words = dict.fromkeys(_wanted_words(item) for item in types if not isinstance(item, inspect.NoneType))
             return " or ".join(words)
         case inspect.StructType() | inspect.DictType():
             return "a mapping"

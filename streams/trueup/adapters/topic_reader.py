@@ -19,7 +19,8 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from trueup.adapters.kafka_errors import from_kafka
 from trueup.model.errors import Unreachable
@@ -50,7 +51,7 @@ class TopicReader:
     def ends(self, topics: list[str]) -> dict[tuple[str, int], int]:
         """Last stable offsets of every partition of the topics."""
         asked = {
-            TopicPartition(topic, number): OffsetSpec.latest()
+            TopicPartition(topic, number): OffsetSpec.latest()  # type: ignore[no-untyped-call]
             for topic, count in self.partitions(topics).items()
             for number in range(count)
         }

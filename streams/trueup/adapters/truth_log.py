@@ -68,7 +68,7 @@ class TruthLog:
     async def committed(self, group: str, topic: str, partition: int) -> tuple[int, str] | None:
         """The group's committed offset of a partition and its metadata; None when it never committed."""
         await self.start()
-        assert self._admin is not None  # noqa: S101 - start() sets it or raises
+        assert self._admin is not None
         tp = TopicPartition(topic, partition)
         try:
             offsets = await self._admin.list_consumer_group_offsets(group, partitions=[tp])
@@ -80,7 +80,7 @@ class TruthLog:
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """First offset and last stable offset of a partition."""
         await self.start()
-        assert self._offsets is not None  # noqa: S101 - start() sets it or raises
+        assert self._offsets is not None
         tp = TopicPartition(topic, partition)
         try:
             begin = (await self._offsets.beginning_offsets([tp]))[tp]

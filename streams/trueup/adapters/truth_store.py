@@ -58,7 +58,7 @@ class TruthStore:
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, Held]:
         """What is held of each key; keys never seen are absent."""
         asked = list(keys)
-        found: list[Any] = self._db.get([_KEY_PREFIX + key for key in asked])
+        found: Any = self._db.get([_KEY_PREFIX + key for key in asked])
         return {
             key: Held(Version(raw[:VERSION_BYTES]), raw[VERSION_BYTES:])
             for key, raw in zip(asked, found, strict=True)

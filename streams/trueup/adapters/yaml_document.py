@@ -21,9 +21,7 @@ _TAG: Final = "tag:yaml.org,2002:"
 _TEXT_TAGS: Final = {f"{_TAG}str", f"{_TAG}timestamp", f"{_TAG}merge"}
 _VALUE_TAGS: Final = {f"{_TAG}{name}" for name in ("int", "float", "bool", "null")}
 _COLLECTION_TAGS: Final = {f"{_TAG}map", f"{_TAG}seq"}
-_DEPTH_MAX: Final = (
-    20  # a registration has five levels; the bound keeps a crafted file from the recursion limit
-)
+_DEPTH_MAX: Final = 20  # a registration has five levels; the bound keeps a crafted file from the recursion limit
 
 
 class YamlDocument(msgspec.Struct, frozen=True):
@@ -42,9 +40,7 @@ def read_yaml(path: Path) -> YamlDocument:
     except UnicodeDecodeError:
         return _unreadable(file, "file is not UTF-8 text", "save it as UTF-8")
     except OSError as error:
-        return _unreadable(
-            file, f"cannot read the file: {error.strerror}", "check its path and its permissions"
-        )
+        return _unreadable(file, f"cannot read the file: {error.strerror}", "check its path and its permissions")
     yaml = YAML(typ="safe", pure=True)
     try:
         root = yaml.compose(text)
@@ -53,9 +49,7 @@ def read_yaml(path: Path) -> YamlDocument:
         what = f"file is not YAML: {error.problem or error.context}"
         return _unreadable(file, what, "correct the line named; indent with spaces, quote special text", line)
     except (YAMLError, RecursionError):
-        return _unreadable(
-            file, "file is not YAML: it holds characters or a nesting YAML refuses", "write it anew"
-        )
+        return _unreadable(file, "file is not YAML: it holds characters or a nesting YAML refuses", "write it anew")
     if root is None:
         return _unreadable(file, "file is empty", "fill in a registration, or remove the file")
     reading = _Reading(file, yaml)

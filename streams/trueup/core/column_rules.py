@@ -93,9 +93,7 @@ def _version_mistakes(table: Table, version: ColumnVersion, columns: dict[str, C
         yield path, primary, f'ALTER TABLE {table.source.table} ALTER COLUMN "{column.name}" SET NOT NULL'
 
 
-def _check_mistakes(
-    table: Table, check: Check, columns: dict[str, Column], path: FieldPath
-) -> Iterator[_Mistake]:
+def _check_mistakes(table: Table, check: Check, columns: dict[str, Column], path: FieldPath) -> Iterator[_Mistake]:
     yield from _absent(table, check.column, columns, (*path, "column"))
     column = columns.get(check.column)
     if column is None:
@@ -138,9 +136,7 @@ def _copy_mistakes(table: Table, copy: Copy, captured: CapturedTable, path: Fiel
     for name, written in (copy.columns or {}).items():
         rule = plain_rule(written)
         here = (*path, "columns", name)
-        missing = list(
-            _absent(table, rule.from_, names, here if isinstance(written, str) else (*here, "from"))
-        )
+        missing = list(_absent(table, rule.from_, names, here if isinstance(written, str) else (*here, "from")))
         reason = _refusal(keyless, msgspec.structs.replace(copy, columns={name: written}), captured)
         if missing:
             yield from missing

@@ -22,9 +22,7 @@ HEARTBEAT_TABLE: Final = f"{SCHEMA}.heartbeat"
 SIGNAL_TABLE: Final = f"{SCHEMA}.signal"
 FILLS_TABLE: Final = f"{SCHEMA}.fills"
 
-MESSAGE_BYTES_MAX: Final = (
-    10 * 1024 * 1024
-)  # one row, twice (before and after); the topics are made for the same
+MESSAGE_BYTES_MAX: Final = 10 * 1024 * 1024  # one row, twice (before and after); the topics are made for the same
 _PASSWORD: Final = "database.password"  # noqa: S105 - the name of a setting
 _HEARTBEAT_QUERY: Final = "heartbeat.action.query"
 _SECRET_SETTINGS: Final = re.compile(r"password|secret|sasl\.jaas\.config|basic\.auth", re.IGNORECASE)
@@ -87,10 +85,7 @@ def housekeeping_topics(system: str) -> tuple[str, ...]:
 def heartbeat_interval_ms(tables: Iterable[Table]) -> int:
     """Five beats within the narrowest window of the system's tables."""
     windows = [
-        w
-        for table in tables
-        for w in (table.window, *(copy.window for copy in table.replicas))
-        if w is not None
+        w for table in tables for w in (table.window, *(copy.window for copy in table.replicas)) if w is not None
     ]
     narrowest_ms = min((duration_ms(window.within) for window in windows), default=_HEARTBEAT_MS_MAX * 5)
     return max(_HEARTBEAT_MS_MIN, min(_HEARTBEAT_MS_MAX, narrowest_ms // _HEARTBEATS_PER_WINDOW))
@@ -137,8 +132,7 @@ def connector_config(
         "database.sslmode": login.sslmode,
         "database.sslrootcert": login.sslrootcert,
         "message.key.columns": ";".join(
-            f"{_literal(table)}:{','.join(columns)}"
-            for table, columns in sorted((message_keys or {}).items())
+            f"{_literal(table)}:{','.join(columns)}" for table, columns in sorted((message_keys or {}).items())
         ),
         "column.exclude.list": include_list(sorted(excluded_columns)),
     }

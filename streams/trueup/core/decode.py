@@ -17,6 +17,7 @@ from fastavro.types import Schema
 
 from trueup.model.decision import Reject
 from trueup.model.event import ChangeEvent, Ignorable, LogRecord, Op, Position
+from trueup.model.version import EPOCH_MAX
 
 STAGE: Final = "decode"
 EPOCH_HEADER: Final = "trueup.epoch"  # written by the connector on every record (InsertHeader)
@@ -25,8 +26,9 @@ _FRAME_BYTES: Final = 5
 _HINT: Final = "read it with: trueup deadletters show"
 _decode_sequence = msgspec.json.Decoder(list[str | None]).decode
 
-# The parts of Debezium's source block that are obeyed; the rest is skipped while reading, not decoded.
-_SOURCE_FIELDS: Final = ("name", "ts_us", "snapshot", "schema", "table", "sequence")
+# The parts of Debezium's source block that are obeyed; another connector's block (MariaDB's) lacks some of them.
+_SOURCE_FIELDS: Final = ("name", "ts_ms", "schema", "table", "sequence")
+_OFFSET_DIGITS_MAX: Final = 18  # below 2**63, as Kafka's offsets are
 
 
 def schema_ids(records: Iterable[LogRecord]) -> set[int]:
@@ -45,6 +47,10 @@ class EnvelopeDecoder:
     def __init__(self, writer: dict[str, Any]) -> None:
         fields = {field["name"]: field for field in writer.get("fields", ())}
         missing = {"before", "after", "source", "op"} - fields.keys()
+        if "source" in fields:
+            block = fields["source"]["type"]
+            known = {field["name"] for field in block.get("fields", ())} if isinstance(block, dict) else set()
+            missing |= {f"source.{name}" for name in _SOURCE_FIELDS} - {f"source.{name}" for name in known}
         if missing:
             msg = f'schema "{writer.get("name")}" is no Debezium envelope: it lacks {", ".join(sorted(missing))}'
             raise ValueError(msg)
@@ -64,8 +70,11 @@ class EnvelopeDecoder:
 
 
 def _row_of(union: Any) -> dict[str, Any]:
-    row: dict[str, Any] = next(branch for branch in union if isinstance(branch, dict))
-    return row
+    row = next((branch for branch in union if isinstance(branch, dict)), None) if isinstance(union, list) else None
+    if row is None or "fields" not in row:
+        msg = "its before image is no row"
+        raise ValueError(msg)
+    return row  # type: ignore[no-any-return]
 
 
 def decode(record: LogRecord, decoders: Mapping[int, EnvelopeDecoder]) -> ChangeEvent | Ignorable | Reject:
@@ -80,7 +89,7 @@ def decode(record: LogRecord, decoders: Mapping[int, EnvelopeDecoder]) -> Change
         return _reject("SchemaMissing", f"schema id {int.from_bytes(value[1:5], 'big')} is not in the registry")
     try:
         envelope = decoder.read(value)
-    except Exception as exc:  # noqa: BLE001 - fastavro raises many classes on foreign bytes; all mean the same here
+    except Exception as exc:
         return _reject("NotAvro", f"the value does not follow its schema: {type(exc).__name__}")
     return _event(record, envelope)
 
@@ -128,11 +137,19 @@ def _event(record: LogRecord, envelope: dict[str, Any]) -> ChangeEvent | Ignorab
 def _headers(record: LogRecord) -> tuple[int | None, int | None]:
     epoch = replay_of = None
     for name, value in record.headers:
-        if name == EPOCH_HEADER and value.isdigit():
-            epoch = int(value)
-        elif name == REPLAY_HEADER and value.isdigit():
-            replay_of = int(value)
+        if name == EPOCH_HEADER:
+            epoch = _number(value, EPOCH_MAX)
+        elif name == REPLAY_HEADER:
+            replay_of = _number(value, 10**_OFFSET_DIGITS_MAX)
     return epoch, replay_of
+
+
+def _number(value: bytes | None, highest: int) -> int | None:
+    """A header as a number; None for anything else: foreign producers write what they like."""
+    if value is None or not value.isdigit() or len(value) > _OFFSET_DIGITS_MAX:
+        return None
+    number = int(value)
+    return number if number <= highest else None
 
 
 def _position(op: Op, source: dict[str, Any]) -> Position | None:

@@ -48,7 +48,7 @@ def check_position(event: ChangeEvent, guard: Guard) -> Skip | Guard:
         f'the log of system "{event.system}" went back',
         detail=f"offset {event.offset} of {event.system}.{event.schema}.{event.table} is at {event.position}, "
         f"after {guard.position}, with a newer commit time",
-        hint=f"the source was restored or failed over: raise the epoch with a new snapshot (trueup resync {event.system})",
+        hint=f"the source was restored or failed over: it needs a new epoch (trueup resync {event.system})",
     )
 
 
@@ -109,7 +109,8 @@ def _compare_ranks(event: ChangeEvent, version: Version, held: Held, column: Col
         return None if epoch > held_epoch else Skip(Outcome.STALE, "epoch is over")
     uncertainty_us = duration_ms(column.uncertainty) * 1000 if column.uncertainty else 0
     # A delete carries the version of the row it deletes, so an equal rank is the normal case and no conflict.
-    if event.op is Op.DELETE and rank >= held_rank:
+    # (Not of a replayed letter, which may be older than what is held: versions never decrease.)
+    if event.op is Op.DELETE and rank >= held_rank and version > held.version:
         return None
     if abs(rank - held_rank) <= uncertainty_us:
         return Escalate(

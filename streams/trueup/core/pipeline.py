@@ -8,7 +8,7 @@ durable is `runtime.decide_agent`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import msgspec
 
@@ -111,13 +111,15 @@ def decide_batch(
                 batch.truths.append(truth)
                 batch.held[key] = Held(truth.version, truth.content_hash)
                 outcome = Outcome.APPLIED
-            case Skip(outcome=outcome):
-                pass
+            case Skip():
+                outcome = decision.outcome
             case Reject():
                 batch.dead.append((record, decision))
                 outcome = Outcome.REJECTED
             case Escalate():
                 batch.dead.append((record, decision))
                 outcome = Outcome.ESCALATED
+            case _:
+                assert_never(decision)
         batch.counts[outcome] += 1
     return batch

@@ -25,9 +25,7 @@ def problems_of(registrations: Registrations) -> list[Problem]:
         problems += _secret_problems(system.file, references)
     for replica in registrations.replicas:
         problems += _name_problems("replica", replica.value.replica, replica.file, replica.stem)
-        problems += _secret_problems(
-            replica.file, {"dsn": replica.value.dsn, "ddl_dsn": replica.value.ddl_dsn}
-        )
+        problems += _secret_problems(replica.file, {"dsn": replica.value.dsn, "ddl_dsn": replica.value.ddl_dsn})
     known_systems = systems.keys() | registrations.unread_systems
     known_replicas = replicas.keys() | registrations.unread_replicas
     for table in registrations.tables:
@@ -168,13 +166,9 @@ def _loops(
                 )
 
 
-def _systems_in_database_of(
-    replica_name: str, systems: dict[str, System], replicas: dict[str, Replica]
-) -> list[str]:
+def _systems_in_database_of(replica_name: str, systems: dict[str, System], replicas: dict[str, Replica]) -> list[str]:
     """Systems that are the same database as a replica: the same name, or a shared DSN reference."""
     replica = replicas.get(replica_name)
     logins = set() if replica is None else {replica.dsn, replica.ddl_dsn} - {None}
-    found = {replica_name} | {
-        system.system for system in systems.values() if logins & {system.dsn, system.capture_dsn}
-    }
+    found = {replica_name} | {system.system for system in systems.values() if logins & {system.dsn, system.capture_dsn}}
     return sorted(found)

@@ -69,7 +69,9 @@ def check_row(row: dict[str, Any], checks: tuple[CompiledCheck, ...]) -> Reject 
         if violation is None:
             continue
         if check.rejects:
-            return Reject(STAGE, "CheckViolated", violation, "correct the row at the owner; the correction replaces this")
+            return Reject(
+                STAGE, "CheckViolated", violation, "correct the row at the owner; the correction replaces this"
+            )
         flags.append(violation)
     return tuple(flags)
 

@@ -117,9 +117,7 @@ def _key_column(key: str, columns: tuple[TargetColumn, ...], captured: CapturedT
         ):
             return column
     if all(column.mask for column in sources):
-        raise ValueError(
-            f'key column "{key}" cannot be masked: the replica keeps the captured keys of deleted rows'
-        )
+        raise ValueError(f'key column "{key}" cannot be masked: the replica keeps the captured keys of deleted rows')
     raise ValueError(f'key column "{key}" cannot be cast to {sources[0].target_type}: keys could fall together')
 
 

@@ -19,9 +19,7 @@ _SOURCE: Final = ("source", "table")
 _KEY: Final = ("key",)
 
 
-def problems_with_server(
-    table: Table, server: SourceServer, role: CaptureRole | None, role_name: str
-) -> list[Problem]:
+def problems_with_server(table: Table, server: SourceServer, role: CaptureRole | None, role_name: str) -> list[Problem]:
     """What keeps every table of a system from being captured; reported at the first table of the system."""
     found: list[_Mistake] = []
     if server.wal_level != "logical":
@@ -90,15 +88,11 @@ def _column_mistakes(table: Table, source: SourceTable) -> Iterator[_Mistake]:
     for column in source.columns:
         name = column.column.name
         if column.virtual and needs_full_identity(table, source):
-            primary = (
-                f'column "{name}" is generated when it is read, and the table needs REPLICA IDENTITY FULL'
-            )
+            primary = f'column "{name}" is generated when it is read, and the table needs REPLICA IDENTITY FULL'
             hint = f'PostgreSQL would refuse every update: make "{name}" STORED, or do not register the table'
             yield _SOURCE, primary, hint
         if column.dimensions > 1:
-            primary = (
-                f'column "{name}" is an array of {column.dimensions} dimensions: capture loses its values'
-            )
+            primary = f'column "{name}" is an array of {column.dimensions} dimensions: capture loses its values'
             yield _SOURCE, primary, "keep it as jsonb, or do not register the table"
 
 
@@ -133,8 +127,7 @@ def why_full_identity(table: Table, source: SourceTable) -> str:
     wide = [
         c.column.name
         for c in source.columns
-        if avro_primitive(c.column) in {"string", "bytes"}
-        or c.dimensions  # the types PostgreSQL may store out of line
+        if avro_primitive(c.column) in {"string", "bytes"} or c.dimensions  # the types PostgreSQL may store out of line
     ]
     if any(part.toast for part in source.partitions):
         return f"values out of line must be in the log: {', '.join(wide)}"

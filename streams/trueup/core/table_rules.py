@@ -162,25 +162,17 @@ def _rule_mistakes(rule: ColumnRule, path: FieldPath) -> Iterator[_Mistake]:
         yield (*path, "cast"), primary, "keep one of the two; a masked column is text"
 
 
-def _key_columns_mistakes(
-    table: Table, columns: dict[str, str | ColumnRule], path: FieldPath
-) -> Iterator[_Mistake]:
+def _key_columns_mistakes(table: Table, columns: dict[str, str | ColumnRule], path: FieldPath) -> Iterator[_Mistake]:
     """A replica table is written and compared by the key: it needs each key column, values told apart."""
     for key_column in table.key:
-        rules = {
-            name: plain_rule(rule) for name, rule in columns.items() if plain_rule(rule).from_ == key_column
-        }
+        rules = {name: plain_rule(rule) for name, rule in columns.items() if plain_rule(rule).from_ == key_column}
         if not rules:
-            primary = (
-                f'key column "{key_column}" is not copied: the rows of the replica could not be found again'
-            )
+            primary = f'key column "{key_column}" is not copied: the rows of the replica could not be found again'
             yield path, primary, f"add {key_column}: {key_column} to columns, under any name"
         elif not any(_keeps_apart(rule) for rule in rules.values()):
             name, rule = next(iter(rules.items()))
             if rule.mask is not None:
-                primary = (
-                    f'key column "{key_column}" is masked: deletes and verify find rows by its clear value'
-                )
+                primary = f'key column "{key_column}" is masked: deletes and verify find rows by its clear value'
                 yield (*path, name, "mask"), primary, "copy the key unmasked, or mask another column"
             else:
                 primary = f'key column "{key_column}" is cast to {rule.cast}, which may make two keys one'

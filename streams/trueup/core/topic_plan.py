@@ -56,10 +56,7 @@ def system_topics(system: str, copies: int) -> list[TopicSpec]:
     """The heartbeat of a system, and what Debezium writes besides."""
     return [
         _spec(heartbeat_topic(system), 1, copies, _deleted_after(_HEARTBEAT_RETENTION_MS)),
-        *(
-            _spec(name, 1, copies, _deleted_after(_HOUSEKEEPING_RETENTION_MS))
-            for name in housekeeping_topics(system)
-        ),
+        *(_spec(name, 1, copies, _deleted_after(_HOUSEKEEPING_RETENTION_MS)) for name in housekeeping_topics(system)),
     ]
 
 

@@ -31,7 +31,8 @@ _ALIASES: Final = {
 }
 
 _TYPE: Final = re.compile(
-    r"(?P<head>[a-z][a-z0-9 ]*?) *(\( ?(?P<modifier>[0-9]{1,4}( ?, ?-?[0-9]{1,4})?) ?\))?(?P<tail>( [a-z]+)*)(?P<array>(\[\])?)"
+    r"(?P<head>[a-z][a-z0-9 ]*?) *(\( ?(?P<modifier>[0-9]{1,4}( ?, ?-?[0-9]{1,4})?) ?\))?"
+    r"(?P<tail>( [a-z]+)*)(?P<array>(\[\])?)"
 )
 _OWN_TYPE: Final = re.compile(r"[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*(\[\])?")
 

@@ -18,9 +18,7 @@ from trueup.demo.waiting import CannotGoOn
 AnswerT = TypeVar("AnswerT")
 
 _TIMEOUT_S = 180  # verify reads everything; every command has a shorter deadline of its own
-_LINES_SHOWN = (
-    6  # of what a failed command said: an error of TrueUp has three, of a traceback the last one tells
-)
+_LINES_SHOWN = 6  # of what a failed command said: an error of TrueUp has three, of a traceback the last one tells
 _DIFFERENCES_FOUND = 1  # verify: done, and the answer is no
 _PROBLEMS_FOUND = 1  # status: the same; what is wrong is in the JSON
 
@@ -148,7 +146,7 @@ class Commands:
 
     def status(self) -> Status:
         """Ask how things are."""
-        return self._ask(Status, "status", "--json", codes=(0, _DIFFERENCES_FOUND))
+        return self._ask(Status, "status", "--json", codes=(0, _PROBLEMS_FOUND))
 
     def verify(self) -> Verification:
         """Compare every copy with its source."""

@@ -28,9 +28,7 @@ class NegativeOrder(msgspec.Struct, frozen=True):
     superseded: bool
 
 
-def show_negative_order(
-    databases: Databases, commands: Commands, ledger: Ledger, checks: Checks
-) -> NegativeOrder:
+def show_negative_order(databases: Databases, commands: Commands, ledger: Ledger, checks: Checks) -> NegativeOrder:
     """Write, look, mend, look.
 
     1. an order of 120.00 arrives in the copies;
@@ -57,21 +55,23 @@ def show_negative_order(
         within_s=_ARRIVES_WITHIN_S,
     )  # 3
     checks.add(
-        "a negative amount is rejected, with the reason",
+        "a negative amount is rejected",
         written == _WRONG and "amount" in letter.reason,
         f"{letter.stage}: {letter.reason}",
     )
     checks.add("the copies keep the old value", set(kept.values()) == {_RIGHT}, _text(kept))
-    checks.add("after the correction the copies follow", set(mended.values()) == {_MENDED}, _text(mended))
-    checks.add("the dead letter says it is superseded", after.superseded, f"superseded: {after.superseded}")
+    checks.add("corrected, the copies follow", set(mended.values()) == {_MENDED}, _text(mended))
+    checks.add(
+        "the dead letter is superseded",
+        after.superseded,
+        f"deadletters list: superseded {str(after.superseded).lower()}",
+    )
     return NegativeOrder(written, kept, letter.reason, mended, after.superseded)
 
 
 def _set_amount(databases: Databases, ledger: Ledger, amount: Decimal, reason: str) -> Decimal:
     """Update the order at its owner, and read it back there."""
-    statement = (
-        "UPDATE public.orders SET amount = %s, change_reason = %s WHERE order_id = %s RETURNING amount"
-    )
+    statement = "UPDATE public.orders SET amount = %s, change_reason = %s WHERE order_id = %s RETURNING amount"
     (row,) = databases.query("shop", statement, amount, reason, ORDER_ID)
     ledger.add({"orders": 1})
     return Decimal(row[0])

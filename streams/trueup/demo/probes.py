@@ -108,9 +108,7 @@ class Probes:
             due = time.monotonic() + _WRITE_INTERVAL_S
             while not self._stopped.wait(max(0.0, due - time.monotonic())):
                 number = len(self._written) + 1
-                connection.execute(
-                    "UPDATE public.orders SET quantity = %s WHERE order_id = %s", [number, ORDER_ID]
-                )
+                connection.execute("UPDATE public.orders SET quantity = %s WHERE order_id = %s", [number, ORDER_ID])
                 self._written.append(time.monotonic())
                 self._ledger.add({"orders": 1})
                 due += _WRITE_INTERVAL_S

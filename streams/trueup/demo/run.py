@@ -123,7 +123,15 @@ def _remove(folder: DemoFolder) -> None:
 def _tell(performance: Performance, summary: Summary, *, as_json: bool) -> None:
     """Write to stdout."""
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(summary)).decode())
+        parts = {
+            "held": summary.held,
+            "summary": summary,
+            "story": performance.story,
+            "negative_order": performance.negative_order,
+            "copies": performance.status.tables if performance.status else [],
+            "verify": performance.verification.results if performance.verification else [],
+        }
+        typer.echo(msgspec.json.format(msgspec.json.encode(parts)).decode())
         return
     console = stdout_console()
     if performance.refusal is not None:
@@ -138,9 +146,7 @@ def _tell(performance: Performance, summary: Summary, *, as_json: bool) -> None:
     console.print(summary_view(summary))
 
 
-def _leave(
-    folder: DemoFolder, performance: Performance | None, steps: Steps, *, keep: bool, remove: bool
-) -> None:
+def _leave(folder: DemoFolder, performance: Performance | None, steps: Steps, *, keep: bool, remove: bool) -> None:
     """Stop everything, or say what goes on running."""
     if performance is not None:
         performance.close()

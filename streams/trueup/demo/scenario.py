@@ -116,9 +116,7 @@ class Scenario:
     def _run_copy_job(self) -> None:
         """What many shops have: every few hours, a job copies the whole table."""
         rows = self._databases.query("warehouse", "SELECT sku, on_hand FROM public.stock")
-        self._databases.query(
-            "shop", f"CREATE TABLE IF NOT EXISTS {JOB_COPY} (sku text PRIMARY KEY, on_hand int)"
-        )
+        self._databases.query("shop", f"CREATE TABLE IF NOT EXISTS {JOB_COPY} (sku text PRIMARY KEY, on_hand int)")
         self._databases.query("shop", f"TRUNCATE {JOB_COPY}")
         skus, numbers = [row[0] for row in rows], [row[1] for row in rows]
         statement = f"INSERT INTO {JOB_COPY} SELECT * FROM unnest(%s::text[], %s::int[])"  # noqa: S608 - a constant
@@ -166,17 +164,17 @@ class Scenario:
 def _check(story: Story, checks: Checks) -> None:
     """Write down what the story promises."""
     checks.add(
-        "without TrueUp: the copy job's table is stale and five are sold that do not exist",
+        "without TrueUp the stale copy sells",
         story.job_says["12:00"] > 0 == story.found and story.accepted_by_job_copy == _BUYERS_AFTER_NOON,
-        f"said {story.job_says['12:00']}, found {story.found}, sold {story.accepted_by_job_copy}",
+        f"copy {story.job_says['12:00']}, shelf {story.found}, sold after the count {story.accepted_by_job_copy}",
     )
     checks.add(
-        "with TrueUp: the shop's copy is true within the window",
+        "with TrueUp the copy is true in its window",
         story.trueup_says["12:00"] == 0 and story.visible_after_ms <= story.window_ms,
         f"{story.visible_after_ms:.0f} ms of {story.window_ms} ms",
     )
     checks.add(
-        "with TrueUp: the next order is refused",
+        "with TrueUp the next order is refused",
         story.accepted_by_trueup_copy == 0,
         f"accepted {story.accepted_by_trueup_copy}",
     )

@@ -54,8 +54,7 @@ class ShopWriter(Writer):
             [order, lines],
         )
         cursor.execute(
-            "INSERT INTO public.payments"
-            " VALUES (md5('payment/' || %s::bigint)::uuid, %s, %s, 'card', now(), %s, '{}')",
+            "INSERT INTO public.payments VALUES (md5('payment/' || %s::bigint)::uuid, %s, %s, 'card', now(), %s, '{}')",
             [order, order, amount, self.random.randbytes(16)],
         )
         self._orders.add(order)
@@ -87,9 +86,7 @@ class ShopWriter(Writer):
     def _rewrite_note(self, cursor: Cursor) -> Changes:
         """Replace a note by a long one."""
         note = self.random.randbytes(_NOTE_BYTES).hex()
-        cursor.execute(
-            "UPDATE public.customers SET notes = %s WHERE customer_id = %s", [note, self._customers.any()]
-        )
+        cursor.execute("UPDATE public.customers SET notes = %s WHERE customer_id = %s", [note, self._customers.any()])
         return {"customers": cursor.rowcount}
 
     def _cancel_order(self, cursor: Cursor) -> Changes:

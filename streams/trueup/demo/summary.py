@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -55,9 +56,7 @@ def stdout_console() -> Console:
 
 def story_view(story: Story) -> RenderableType:
     """Show the story: two columns, what each copy said and what came of it."""
-    table = Table(
-        title="One lamp, two ways to copy (the clock is simulated, every number was read from a database)"
-    )
+    table = Table(title="One lamp, two ways to copy (the clock is simulated, every number was read from a database)")
     table.add_column("clock")
     table.add_column("a copy job every four hours")
     table.add_column("TrueUp")
@@ -86,20 +85,22 @@ def negative_order_view(order: NegativeOrder) -> RenderableType:
     table.add_row("the shop writes", f"{order.written}")
     table.add_row("rejected", order.reason)
     table.add_row("copies keep", ", ".join(f"{name} {amount}" for name, amount in order.kept.items()))
-    table.add_row(
-        "after the correction", ", ".join(f"{name} {amount}" for name, amount in order.mended.items())
-    )
+    table.add_row("after the correction", ", ".join(f"{name} {amount}" for name, amount in order.mended.items()))
     table.add_row("dead letter", "superseded" if order.superseded else "open")
     return table
 
 
 def copies_view(status: Status, verification: Verification) -> RenderableType:
     """Show each copy: the pipeline's own numbers, and the comparison with the source."""
-    table = Table(title="Every copy")
+    table = Table(
+        title="Every copy",
+        caption="p50 and p99 as the workers measured them, with the snapshot and the outages",
+        box=box.SIMPLE_HEAD,
+    )
     for heading in ("table", "replica"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     for heading in ("rows", "captured", "applied", "other", "p50", "p99", "differing"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     compared = {(entry.table, entry.replica): entry for entry in verification.results}
     for entry in status.tables:
         table.add_row(*_copy_row(entry, compared.get((entry.table, entry.replica))))
@@ -124,10 +125,7 @@ def _copy_row(entry: CopyStatus, compared: Comparison | None) -> list[str]:
 def summary_view(summary: Summary) -> RenderableType:
     """Show the result: numbers first, then each promise."""
     numbers = Table.grid(padding=(0, 2))
-    other = (
-        ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(summary.other.items()) if count)
-        or "none"
-    )
+    other = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(summary.other.items()) if count) or "none"
     outages = ", ".join(f"{name} {length:.1f} s" for name, length in summary.outages_s.items())
     rows = {
         "committed, captured": f"{summary.committed:,} and {summary.captured:,} changes under load, "
@@ -148,11 +146,9 @@ def summary_view(summary: Summary) -> RenderableType:
     promises = Table.grid(padding=(0, 2))
     for check in summary.checks:
         mark = Text("held", style="green") if check.held else Text("FAILED", style="bold red")
-        promises.add_row(mark, Text(check.claim), Text(check.seen, style="dim"))
+        promises.add_row(mark, Text(check.claim, no_wrap=True), Text(check.seen, style="dim"))
     title = "everything held" if summary.held else "NOT everything held"
-    return Panel(
-        Group(numbers, Text(), promises), title=title, border_style="green" if summary.held else "red"
-    )
+    return Panel(Group(numbers, Text(), promises), title=title, border_style="green" if summary.held else "red")
 
 
 def _seconds(value: float | None) -> str:

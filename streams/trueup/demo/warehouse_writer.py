@@ -49,8 +49,7 @@ class WarehouseWriter(Writer):
         shipment = self._new_id()
         weights = [round(self.random.uniform(0.1, 30), 3) for _ in range(self.random.randint(0, 3))]
         cursor.execute(
-            "INSERT INTO public.shipments"
-            " VALUES (%s, %s, 'packed', NULL, %s::numeric(8,3)[], NULL, clock_timestamp())",
+            "INSERT INTO public.shipments VALUES (%s, %s, 'packed', NULL, %s::numeric(8,3)[], NULL, clock_timestamp())",
             [shipment, self.random.randint(1, 1000), weights],
         )
         self._shipments.add(shipment)

@@ -71,11 +71,7 @@ class Workers:
         if self._supervisor.is_alive():
             self._supervisor.join()
         with ThreadPoolExecutor(len(self._processes)) as pool:
-            list(
-                pool.map(
-                    lambda process: process.stop(signal.SIGTERM, _DRAIN_TIMEOUT_S), self._processes.values()
-                )
-            )
+            list(pool.map(lambda process: process.stop(signal.SIGTERM, _DRAIN_TIMEOUT_S), self._processes.values()))
 
     def release(self) -> None:
         """Stop watching; the workers run on."""
@@ -122,8 +118,4 @@ def stop_left_behind(state_dir: Path) -> None:
     if not found:
         return
     with ThreadPoolExecutor(len(found)) as pool:
-        list(
-            pool.map(
-                lambda name: ServerProcess(name, state_dir).stop(signal.SIGTERM, _DRAIN_TIMEOUT_S), found
-            )
-        )
+        list(pool.map(lambda name: ServerProcess(name, state_dir).stop(signal.SIGTERM, _DRAIN_TIMEOUT_S), found))

@@ -14,9 +14,7 @@ import psycopg
 
 from trueup.demo.ledger import Ledger
 
-ROLLED_BACK = (
-    "rolled back"  # the reason that rows of rolled-back transactions carry; no copy may ever show it
-)
+ROLLED_BACK = "rolled back"  # the reason that rows of rolled-back transactions carry; no copy may ever show it
 _STATEMENT_TIMEOUT_MS = 10_000  # a writer that hangs is a failure to be shown, not waited for
 
 Cursor = psycopg.Cursor[tuple[object, ...]]

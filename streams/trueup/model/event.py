@@ -34,8 +34,8 @@ class LogRecord(msgspec.Struct, frozen=True, gc=False):
 class Position(msgspec.Struct, frozen=True, order=True, gc=False):
     """Where a change stands in the source's log: `source.sequence` of Debezium PostgreSQL as integers.
 
-    `commit` is the LSN of the last commit before the change, 0 before the first (the field is null then); `change` is the
-    LSN of the change itself. Carried for audit and for the regress guard; never the version (design 5).
+    `commit` is the LSN of the last commit before the change, 0 before the first (then the field is null); `change` is
+    the     LSN of the change itself. Carried for audit and for the regress guard; never the version (design 5).
     """
 
     commit: int

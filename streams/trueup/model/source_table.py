@@ -78,9 +78,7 @@ class SourceTable(msgspec.Struct, frozen=True, kw_only=True):
 
     def uncaptured(self, *, generated: bool) -> tuple[str, ...]:
         """The other columns."""
-        return tuple(
-            c.column.name for c in self.columns if c.virtual or (c.column.generated and not generated)
-        )
+        return tuple(c.column.name for c in self.columns if c.virtual or (c.column.generated and not generated))
 
 
 class SourceServer(msgspec.Struct, frozen=True, kw_only=True):

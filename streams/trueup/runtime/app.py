@@ -12,14 +12,15 @@ import faust.streams
 
 from trueup.model.errors import BrokenInvariant
 from trueup.model.settings import Settings
-from trueup.runtime.batch_lane import BatchSchema, BatchTransport, Handler, Lane
+from trueup.runtime.batch_lane import BatchSchema, BatchTransport
+from trueup.runtime.lane import Handler, Lane
 
 _FAUST: Final = "0.15.3"  # 0.13.1 to 0.15.1 break on each rebalance; the lane overrides private methods of this version
 _AIOKAFKA: Final = "0.14.0"
 _RECOVERY_S_MAX: Final = 120.0
 
 
-class LaneApp(faust.App):  # type: ignore[misc]
+class LaneApp(faust.App):
     """A Faust app whose consumer is the batch lane."""
 
     lane: Lane
@@ -35,7 +36,7 @@ def check_runtime() -> None:
             detail=f"found {found}, written against faust-streaming {_FAUST} and aiokafka {_AIOKAFKA}",
             hint="install from the lock file",
         )
-    if faust.streams._CStreamIterator is None:
+    if getattr(faust.streams, "_CStreamIterator", None) is None:
         raise BrokenInvariant(
             "Faust runs without its C extension",
             detail="stale messages would be acked unprocessed then",
@@ -78,7 +79,7 @@ def build_app(app_id: str, topics: Iterable[str], handler: Handler, settings: Se
     app.batch_rows_max = settings.worker.batch_rows_max
     for name in topics:
         _add_agent(app, name)
-    app.on_partitions_revoked.connect(_revoke)
+    app.on_partitions_revoked.connect(_revoke)  # type: ignore[arg-type]
     return app
 
 

@@ -1,7 +1,7 @@
 """The apply worker: truth topics to one replica, each batch one database transaction (design 8).
 
-`core.reduce` and `core.rules_copy` say what is written, `adapters.postgres_replica` writes it. Kafka's group offsets are
-for lag tools only: where reading starts is what the replica says.
+`core.reduce` and `core.rules_copy` say what is written, `adapters.postgres_replica` writes it. Kafka's offsets
+of the group are for lag tools only: where reading starts is what the replica says.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trueup.model.decision import Outcome, TruthRecord
 from trueup.model.errors import DeadLetter, Retryable, SchemaChanged
 from trueup.model.event import LogRecord, Op
 from trueup.model.write import Claim, CopyPlan, Refusal, Replica, ReplicaBatch, Write
-from trueup.runtime.batch_lane import Batch
+from trueup.runtime.lane import Batch
 from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import ApplyMetrics
 
@@ -133,9 +133,7 @@ class ApplyHandler:
             table.reader.learn(schema_id, schema)
 
 
-def _writes(
-    table: ApplyTable, records: Sequence[LogRecord]
-) -> tuple[list[Write], list[Refusal], list[TruthRecord]]:
+def _writes(table: ApplyTable, records: Sequence[LogRecord]) -> tuple[list[Write], list[Refusal], list[TruthRecord]]:
     writes: list[Write] = []
     refused: list[Refusal] = []
     truths: list[TruthRecord] = []

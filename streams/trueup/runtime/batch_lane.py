@@ -8,180 +8,26 @@ Rules of the lane:
 1. One batch in flight per partition; its offset moves with its own transaction, so there is nothing to ack.
 2. One integer per partition: the read position behind the batch, markers and gaps included.
 3. Records fetched before a rebalance are dropped; reading starts anew at what the handler's `prepare` says.
-4. A Retryable error prepares the partition anew, with backoff. Stop halts the partition. Anything else ends the process.
+4. A Retryable error prepares the partition anew, with backoff. Stop halts it. Anything else ends the process.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final
 
 import aiokafka
 import faust
-import msgspec
-import structlog
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP, ConsumerMessage
 
-from trueup.model.errors import Retryable, Stop
-from trueup.runtime.process_exit import exit_process
+from trueup.runtime.lane import Batch, Lane
 
 _FETCH_WAIT_S: Final = 1.0  # how long an idle lane sleeps at most; new data and freed partitions wake it at once
-_REVOKED_GRACE_S: Final = 10.0  # a revoked batch has so long to finish, then it is rolled back (design 7)
-_BACKOFF_S_FIRST: Final = 0.5
-_BACKOFF_S_MAX: Final = 15.0
-
-log = structlog.get_logger("trueup.lane")
 
 
-class Batch(msgspec.Struct, frozen=True):
-    """Consecutive records of one partition; `end` is the read position behind them. Records may be empty (markers)."""
-
-    tp: TP
-    records: list[Any]
-    start: int
-    end: int
-    generation: int
-
-
-class Handler(Protocol):
-    """What a worker does with partitions; the decide and the apply agent are the two of them."""
-
-    async def prepare(self, tp: TP) -> int:
-        """Takes the partition over; returns where reading starts."""
-        ...
-
-    async def process(self, batch: Batch) -> None:
-        """Makes the batch durable, position included, or raises."""
-        ...
-
-    async def release(self, tp: TP) -> None:
-        """Gives the partition up; whatever was not durable is void."""
-        ...
-
-
-class PartitionState:
-    """Where one assigned partition stands. Only the lane changes it."""
-
-    def __init__(self) -> None:
-        self.position = -1
-        self.ready = False
-        self.stopped: Stop | None = None
-        self.in_flight: Batch | None = None
-        self.in_flight_since = 0.0
-        self.task: asyncio.Task[None] | None = None
-        self.failures = 0
-        self.trouble: Retryable | None = None
-
-
-class Lane:
-    """The partitions of one worker and what happens to them."""
-
-    def __init__(self, handler: Handler) -> None:
-        self.handler = handler
-        self.partitions: dict[TP, PartitionState] = {}
-        self.consumer: BatchConsumer | None = None
-        self.draining = False
-        self.alive_at = 0.0
-
-    def fetchable(self) -> set[TP]:
-        """Partitions that may deliver their next batch."""
-        if self.draining:
-            return set()
-        return {tp for tp, p in self.partitions.items() if p.ready and p.in_flight is None and p.stopped is None}
-
-    def accept(self, batch: Batch) -> bool:
-        """Books a fetched batch; False when it does not continue where the partition stands."""
-        state = self.partitions.get(batch.tp)
-        if state is None or not state.ready or state.in_flight is not None or state.position != batch.start:
-            return False
-        state.in_flight = batch
-        state.in_flight_since = asyncio.get_running_loop().time()
-        return True
-
-    def begin(self, batch: Batch) -> None:
-        """Called by the agent: works on the batch in a task of its own, so that partitions overlap."""
-        state = self.partitions.get(batch.tp)
-        if state is not None and state.in_flight is batch:
-            state.task = asyncio.create_task(self._work(batch, state), name=f"batch-{batch.tp.topic}-{batch.tp.partition}")
-
-    async def _work(self, batch: Batch, state: PartitionState) -> None:
-        try:
-            await self.handler.process(batch)
-        except asyncio.CancelledError:
-            raise
-        except Stop as exc:
-            self._stop(batch.tp, state, exc)
-        except Retryable as exc:
-            state.ready, state.in_flight = False, None
-            self._prepare_later(batch.tp, state, exc)
-        except BaseException as exc:
-            exit_process(exc)
-        else:
-            state.position, state.in_flight, state.failures, state.trouble = batch.end, None, 0, None
-            self._wake()
-
-    def _stop(self, tp: TP, state: PartitionState, exc: Stop) -> None:
-        state.ready, state.stopped, state.in_flight = False, exc, None
-        log.error("table stopped", topic=tp.topic, partition=tp.partition, error=exc.primary, detail=exc.detail, hint=exc.hint)
-
-    def _prepare_later(self, tp: TP, state: PartitionState, exc: Retryable) -> None:
-        if state.trouble is None:  # named once, however often it is tried
-            log.warning("partition waits", topic=tp.topic, partition=tp.partition, error=exc.primary, detail=exc.detail)
-        state.trouble = exc
-        state.failures += 1
-        delay_s = min(_BACKOFF_S_MAX, _BACKOFF_S_FIRST * 2 ** min(state.failures - 1, 10))
-        state.task = asyncio.create_task(self._prepare(tp, state, delay_s), name=f"prepare-{tp.topic}-{tp.partition}")
-
-    async def _prepare(self, tp: TP, state: PartitionState, delay_s: float = 0.0) -> None:
-        try:
-            await asyncio.sleep(delay_s)
-            position = await self.handler.prepare(tp)
-        except asyncio.CancelledError:
-            raise
-        except Retryable as exc:
-            self._prepare_later(tp, state, exc)
-            return
-        except Stop as exc:
-            self._stop(tp, state, exc)
-            return
-        except BaseException as exc:
-            exit_process(exc)
-        if self.partitions.get(tp) is not state or self.consumer is None:
-            return
-        if state.trouble is not None:
-            log.info("partition goes on", topic=tp.topic, partition=tp.partition, after_failures=state.failures)
-        await self.consumer.seek_to(tp, position)
-        state.position, state.ready, state.trouble, state.failures = position, True, None, 0
-        self._wake()
-
-    def _wake(self) -> None:
-        if self.consumer is not None:
-            self.consumer.wake()
-
-    def assigned(self, tps: Iterable[TP]) -> None:
-        """Every rebalance prepares every partition anew: rule 3 has no exceptions to get wrong."""
-        for tp in tps:
-            state = self.partitions[tp] = PartitionState()
-            state.task = asyncio.create_task(self._prepare(tp, state), name=f"prepare-{tp.topic}-{tp.partition}")
-
-    async def revoke_all(self, grace_s: float = _REVOKED_GRACE_S) -> None:
-        """Lets batches in flight finish for a while, rolls back the others, and releases every partition."""
-        states, self.partitions = self.partitions, {}
-        working = [s.task for s in states.values() if s.task is not None and not s.task.done() and s.in_flight]
-        if working:
-            await asyncio.wait(working, timeout=grace_s)
-        leftover = [s.task for s in states.values() if s.task is not None and not s.task.done()]
-        for task in leftover:
-            task.cancel()
-        await asyncio.gather(*leftover, return_exceptions=True)
-        for tp in states:
-            await self.handler.release(tp)
-
-
-class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
+class BatchConsumerThread(AIOKafkaConsumerThread):
     """Faust's consumer thread with a consumer of our settings and a fetch that knows positions."""
 
     _wakeup: asyncio.Event
@@ -213,7 +59,7 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def wake(self) -> None:
         """Ends an idle wait; callable from any thread."""
-        if self.thread_loop is not None and hasattr(self, "_wakeup"):
+        if hasattr(self, "_wakeup"):
             self.thread_loop.call_soon_threadsafe(self._wakeup.set)
 
     async def fetch_batches(self, tps: set[TP], rows_max: int, generation: int) -> list[Batch]:
@@ -273,14 +119,14 @@ class BatchConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         return offsets
 
 
-class BatchConsumer(Consumer):  # type: ignore[misc]
+class BatchConsumer(Consumer):
     """Faust's consumer, draining batches into the lane."""
 
     _thread: BatchConsumerThread
 
     @property
     def lane(self) -> Lane:
-        lane: Lane = self.app.lane
+        lane: Lane = self.app.lane  # type: ignore[attr-defined]
         return lane
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
@@ -301,11 +147,11 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
         self.lane.assigned(self.assignment())
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        lane, rows_max = self.lane, self.app.batch_rows_max
+        lane, rows_max = self.lane, self.app.batch_rows_max  # type: ignore[attr-defined]
         while not (self._stopped.is_set() or fetcher._stopped.is_set()):
             lane.alive_at = asyncio.get_running_loop().time()
             if not self.flow_active:
-                await self.wait(self.can_resume_flow)
+                await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
                 continue
             generation = self.app.consumer_generation_id
             for batch in await self._thread.fetch_batches(lane.fetchable(), rows_max, generation):
@@ -321,7 +167,7 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
                     timestamp_type=0,
                     headers=[],
                     key=None,
-                    value=batch,
+                    value=batch,  # type: ignore[arg-type]
                     checksum=None,
                     serialized_key_size=0,
                     serialized_value_size=0,
@@ -350,14 +196,14 @@ class BatchConsumer(Consumer):  # type: ignore[misc]
     async def verify_all_partitions_active(self) -> None: ...
 
 
-class BatchTransport(Transport):  # type: ignore[misc]
+class BatchTransport(Transport):
     """Faust's transport with our consumer."""
 
     Consumer: ClassVar[type[BatchConsumer]] = BatchConsumer
 
 
-class BatchSchema(faust.Schema):  # type: ignore[misc]
-    """No codec at all: a batch is handed on as it is, decoding is the agent's (a decode error must not be acked away)."""
+class BatchSchema(faust.Schema[Any, Any]):
+    """No codec at all: a batch is handed on as it is, decoding is the agent's (no decode error is acked away)."""
 
     def compile(self, app: Any, **_: Any) -> Any:
         async def decode(message: Any, *, propagate: bool = False) -> Any:

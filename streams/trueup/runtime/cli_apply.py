@@ -20,13 +20,9 @@ def apply(
     *,
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run", help="Show every SQL statement, topic and connector setting; change nothing."
-        ),
+        typer.Option("--dry-run", help="Show every SQL statement, topic and connector setting; change nothing."),
     ] = False,
-    adopt: Annotated[
-        bool, typer.Option("--adopt", help="Let existing tables at replicas become copies.")
-    ] = False,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Let existing tables at replicas become copies.")] = False,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Fill replica tables anew whose registered content changed.")
     ] = False,
@@ -40,9 +36,7 @@ def apply(
     from trueup.runtime.provision_steps import Step, as_json, lines, title  # noqa: PLC0415
 
     if rebuild:
-        raise Refused(
-            "--rebuild is not supported yet", hint="register the copy under a new table name at the replica"
-        )
+        raise Refused("--rebuild is not supported yet", hint="register the copy under a new table name at the replica")
     settings, registered = open_project(Path(project))
     if not registered.tables:
         raise Refused("no table is registered", hint="add a file to schemas/tables")

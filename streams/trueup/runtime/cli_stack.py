@@ -17,7 +17,9 @@ from trueup.stack.local_stack import LocalStack
 from trueup.stack.progress import StackProgress
 from trueup.stack.settings import StackSettings
 
-stack = typer.Typer(help="The local stack: Postgres, Kafka, Connect and the registry, without Docker or root.", no_args_is_help=True)
+stack = typer.Typer(
+    help="The local stack: Postgres, Kafka, Connect and the registry, without Docker or root.", no_args_is_help=True
+)
 
 
 def state_dir_of(settings: Settings) -> Path:
@@ -67,7 +69,7 @@ def status(
     *,
     json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Show each part: running or not, pid, address, log. Exit 1 when a part does not run. Example: trueup stack status"""
+    """Show each part: running or not, pid, address, log. Exit 1 when one does not run. Example: trueup stack status"""
     parts = LocalStack.at(state_dir_of(open_settings(project))).status()
     if json:
         typer.echo(msgspec.json.encode(parts).decode())
@@ -79,7 +81,7 @@ def status(
         for row in rows:
             grid.add_row(*("" if value is None else str(value) for value in row.values()))
         Console().print(grid)
-    if not parts or not all(part.healthy for part in parts):
+    if not parts or not all(part.ready for part in parts):
         raise typer.Exit(1)
 
 

@@ -16,10 +16,12 @@ from trueup.runtime.logs import configure_logs
 worker = typer.Typer(help="Run stream workers.", no_args_is_help=True)
 
 NameOption = Annotated[
-    str | None, typer.Option("--name", help="Name of this worker, its own on this host. Default: decide, or apply-REPLICA.")
+    str | None,
+    typer.Option("--name", help="Name of this worker, its own on this host. Default: decide, or apply-REPLICA."),
 ]
 PortOption = Annotated[
-    int | None, typer.Option("--metrics-port", min=0, max=65535, help="Port of /metrics on loopback; 0 is any free one.")
+    int | None,
+    typer.Option("--metrics-port", min=0, max=65535, help="Port of /metrics on loopback; 0 is any free one."),
 ]
 
 
@@ -32,7 +34,9 @@ def _run(main: asyncio.Future[None] | object) -> None:
 
 @worker.command()
 @errors_as_text()
-def decide(project: ProjectOption = PROJECT_DEFAULT, *, name: NameOption = None, metrics_port: PortOption = None) -> None:
+def decide(
+    project: ProjectOption = PROJECT_DEFAULT, *, name: NameOption = None, metrics_port: PortOption = None
+) -> None:
     """Decide captured changes into truth. Example: trueup worker decide"""
     from trueup.runtime.wiring import run_decide  # noqa: PLC0415 - Faust is loaded by workers only
 

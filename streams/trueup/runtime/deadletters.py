@@ -31,7 +31,9 @@ class DeadLetters:
         """Every letter, decide stage first. Raises Unreachable."""
         tables = [t for t in self._project.tables.values() if table in {None, t.table}]
         found = [entry for t in tables for entry, _ in self._of_table(t)]
-        return found + [e for name in self._project.replicas for e in self._of_replica(name) if table in {None, e.table}]
+        return found + [
+            e for name in self._project.replicas for e in self._of_replica(name) if table in {None, e.table}
+        ]
 
     def find(self, letter_id: str) -> tuple[DeadLetterEntry, LogRecord | None]:
         """One letter by its id, with its record when it is of the decide stage. Raises Refused."""
@@ -50,7 +52,9 @@ class DeadLetters:
         entry, record = self.find(letter_id)
         if entry.superseded:
             raise Refused(
-                f'dead letter "{letter_id}" is superseded', detail="a later change of its key was applied", hint="nothing is to be done"
+                f'dead letter "{letter_id}" is superseded',
+                detail="a later change of its key was applied",
+                hint="nothing is to be done",
             )
         if record is None:
             raise Refused(
@@ -61,7 +65,9 @@ class DeadLetters:
         try:
             self._reader.write(replay_record(record))
         except ValueError as exc:
-            raise Refused(f'dead letter "{letter_id}" cannot be replayed', detail=str(exc), hint="touch the row at its owner") from exc
+            raise Refused(
+                f'dead letter "{letter_id}" cannot be replayed', detail=str(exc), hint="touch the row at its owner"
+            ) from exc
         return entry
 
     def _of_table(self, table: Table) -> list[tuple[DeadLetterEntry, LogRecord]]:
@@ -75,7 +81,7 @@ class DeadLetters:
         newest: dict[bytes, Version] = {}
         if keys:
             for record in self._reader.read(table.truth_topic):
-                if record.key in keys and record.key is not None and record.value is not None:
+                if record.key is not None and record.key in keys and record.value is not None:
                     newest[record.key] = peek_version(record.value)
         return newest
 
@@ -94,7 +100,7 @@ class DeadLetters:
         return [
             DeadLetterEntry(
                 id=f"{replica}:{row[0]}",
-                table=tables.get(row[1], row[1]),
+                table=tables.get(row[1], str(row[1])),
                 stage=row[2],
                 error_class=row[3],
                 reason=row[4],

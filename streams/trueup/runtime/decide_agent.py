@@ -23,13 +23,15 @@ from trueup.model.decision import Escalate, Outcome, Reject
 from trueup.model.errors import DeadLetterCapReached, SchemaChanged
 from trueup.model.event import LogRecord
 from trueup.model.settings import Settings
-from trueup.runtime.batch_lane import Batch
+from trueup.runtime.lane import Batch
 from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import DecideMetrics
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 from trueup.runtime.truth_table import TruthTable
 
-_DEAD_LETTER_VALUE_BYTES_MAX: Final = 9 << 20  # below max.message.bytes with headers; a larger original is cut, and says so
+_DEAD_LETTER_VALUE_BYTES_MAX: Final = (
+    9 << 20
+)  # below max.message.bytes with headers; a larger original is cut, and says so
 
 log = structlog.get_logger("trueup.decide")
 
@@ -200,4 +202,3 @@ def _dead_letter(topic: str, record: LogRecord, why: Reject | Escalate) -> Outgo
         value = value[:_DEAD_LETTER_VALUE_BYTES_MAX]
     original = tuple(record.headers)
     return Outgoing(topic, record.key, value, original + tuple((k, v.encode()) for k, v in headers.items()))
-

@@ -24,7 +24,7 @@ class HealthServer:
     @property
     def port(self) -> int:
         """The port really listened on (a wanted port 0 is any free one)."""
-        assert self._runner is not None  # noqa: S101 - only asked after start
+        assert self._runner is not None
         return int(self._runner.addresses[0][1])
 
     async def start(self) -> None:

@@ -9,5 +9,5 @@ from trueup.model.event import LogRecord
 
 
 def log_records(records: Iterable[Any]) -> list[LogRecord]:
-    """aiokafka's ConsumerRecords as LogRecords."""
+    """Aiokafka's ConsumerRecords as LogRecords."""
     return [LogRecord(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in records]

@@ -70,13 +70,22 @@ class WorkerMetrics:
             "trueup_batch_records", "Records per batch.", names, buckets=_ROWS_BUCKETS, registry=registry
         )
         self._step = Histogram(
-            "trueup_batch_seconds", "Seconds per batch and step.", [*names, "step"], buckets=_STEP_BUCKETS_S, registry=registry
+            "trueup_batch_seconds",
+            "Seconds per batch and step.",
+            [*names, "step"],
+            buckets=_STEP_BUCKETS_S,
+            registry=registry,
         )
         self._retries = Counter(
-            "trueup_retries", "Failures that were retried, by error class.", ["stage", "replica", "error_class"], registry=registry
+            "trueup_retries",
+            "Failures that were retried, by error class.",
+            ["stage", "replica", "error_class"],
+            registry=registry,
         )
         self._stopped = Gauge("trueup_table_stopped", "1 while a table is stopped.", names, registry=registry)
-        self.ready = Gauge("trueup_worker_ready", "1 when every assigned partition is being worked on.", registry=registry)
+        self.ready = Gauge(
+            "trueup_worker_ready", "1 when every assigned partition is being worked on.", registry=registry
+        )
         self.rebalances = Counter("trueup_rebalances", "Assignments of partitions to this worker.", registry=registry)
         for table in tables:
             for outcome in Outcome:
@@ -109,7 +118,10 @@ class DecideMetrics(WorkerMetrics):
     def __init__(self, registry: CollectorRegistry, tables: Sequence[str]) -> None:
         super().__init__(registry, "decide", tables)
         self._recovery_s = Gauge(
-            "trueup_recovery_seconds", "Seconds the latest catch-up of a truth table took.", ["table"], registry=registry
+            "trueup_recovery_seconds",
+            "Seconds the latest catch-up of a truth table took.",
+            ["table"],
+            registry=registry,
         )
         self._recovered = Counter(
             "trueup_recovered_records", "Truth records read to catch up.", ["table"], registry=registry

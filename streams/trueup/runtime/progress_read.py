@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import msgspec
 import psycopg
@@ -62,7 +63,7 @@ class ProgressReader:
             progress.lag += max(0, end - (next_offset or 0))
         return found
 
-    def _rows(self, replica: str) -> list[tuple[object, ...]]:
+    def _rows(self, replica: str) -> list[tuple[Any, ...]]:
         dsn = self._secrets.writer_dsn(self._project.replicas[replica])
         try:
             with psycopg.connect(dsn, connect_timeout=8) as connection:

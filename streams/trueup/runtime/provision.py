@@ -39,18 +39,14 @@ OnWait = Callable[[str], None]
 
 _RUNNING_DEADLINE_S: Final = 60.0  # Connect shares out connectors first; a task needs 2 to 5 s
 _STREAMING_DEADLINE_S: Final = 60.0  # a restart of the task, its slot, and the first beat
-_FIRST_SNAPSHOT_DEADLINE_S: Final = (
-    120.0  # a table that joins waits for a first snapshot, which may take long
-)
+_FIRST_SNAPSHOT_DEADLINE_S: Final = 120.0  # a table that joins waits for a first snapshot, which may take long
 _PAUSE_S: Final = 0.2
 
 
 class Provisioner:
     """One run of `trueup apply`."""
 
-    def __init__(
-        self, settings: Settings, project: Project, secrets: Secrets, *, adopt: bool = False
-    ) -> None:
+    def __init__(self, settings: Settings, project: Project, secrets: Secrets, *, adopt: bool = False) -> None:
         self._settings = settings
         self._project = project
         self._adopt = adopt
@@ -92,12 +88,11 @@ class Provisioner:
             case PutConnector():
                 self._put(step, on_wait)
             case RestartConnector():
+                before = parts.connect.status(step.name)
                 parts.connect.restart_failed(step.name)
-                parts.connect.wait_running(step.name, _RUNNING_DEADLINE_S, on_wait)
+                parts.connect.wait_running(step.name, _RUNNING_DEADLINE_S, on_wait, before=before)
             case Fill():
-                self._wait_streaming(
-                    step.system, step.connector, step.digest, _FIRST_SNAPSHOT_DEADLINE_S, on_wait
-                )
+                self._wait_streaming(step.system, step.connector, step.digest, _FIRST_SNAPSHOT_DEADLINE_S, on_wait)
                 parts.source(self._project.systems[step.system]).execute(*step.statements)
             case _ as never:
                 assert_never(never)
@@ -105,14 +100,13 @@ class Provisioner:
     def _put(self, step: PutConnector, on_wait: OnWait) -> None:
         """RUNNING may be the state of the task before; a heartbeat names the settings it was made under."""
         connect = self._parts.connect
+        before = connect.status(step.name)
         connect.put_config(step.name, step.config)
-        connect.wait_running(step.name, _RUNNING_DEADLINE_S, on_wait)
+        connect.wait_running(step.name, _RUNNING_DEADLINE_S, on_wait, before=before)
         if step.streams:
             self._wait_streaming(step.system, step.name, step.digest, _STREAMING_DEADLINE_S, on_wait)
 
-    def _wait_streaming(
-        self, system: str, connector: str, digest: str, deadline_s: float, on_wait: OnWait
-    ) -> None:
+    def _wait_streaming(self, system: str, connector: str, digest: str, deadline_s: float, on_wait: OnWait) -> None:
         source = self._parts.source(self._project.systems[system])
         end = time.monotonic() + deadline_s
         while source.heartbeat_config() != digest:
@@ -147,9 +141,7 @@ class Provisioner:
         """What is missing is looked up again before it is made: a source's database has changed."""
         secrets = self._parts.secrets
         writer = dsn_parts(replica.replica, secrets.writer_dsn(replica)).get("user", "")
-        async with await connect(
-            replica.replica, secrets.ddl_dsn(replica), application_name=_NAME
-        ) as connection:
+        async with await connect(replica.replica, secrets.ddl_dsn(replica), application_name=_NAME) as connection:
             # Workers commit without waiting for the disk; a table that is said to be there must be there.
             await connection.execute("SET synchronous_commit = on")
             statements = await plan_replica(connection, plans, writer, adopt=self._adopt)
@@ -165,6 +157,4 @@ def _write(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as exc:
-        raise Refused(
-            f'cannot write "{path}"', detail=exc.strerror, hint="check the folder's permissions"
-        ) from exc
+        raise Refused(f'cannot write "{path}"', detail=exc.strerror, hint="check the folder's permissions") from exc

@@ -137,9 +137,7 @@ def look(settings: Settings, project: Project, parts: Parts) -> list[SystemView]
     return views
 
 
-def _look_at(
-    system: System, tables: list[Table], settings: Settings, parts: Parts
-) -> tuple[SystemView, list[Problem]]:
+def _look_at(system: System, tables: list[Table], settings: Settings, parts: Parts) -> tuple[SystemView, list[Problem]]:
     source = parts.source(system)
     server = source.server()
     login = capture_login(system, settings, parts.secrets, failover=server.keeps_slots_on_failover)
@@ -179,12 +177,7 @@ def plan(
         before += earlier
         after += later
     return [
-        *(
-            step
-            for view in views
-            for table in view.tables
-            for step in _schema_steps(table, view, settings, parts)
-        ),
+        *(step for view in views for table in view.tables for step in _schema_steps(table, view, settings, parts)),
         *_topic_steps(views, settings, cluster, parts),
         *(step for view in views for step in _source_steps(view)),
         *replica_steps,
@@ -218,9 +211,7 @@ def _schema_steps(table: Table, view: SystemView, settings: Settings, parts: Par
     return steps
 
 
-def _topic_steps(
-    views: list[SystemView], settings: Settings, cluster: ClusterFacts, parts: Parts
-) -> list[Step]:
+def _topic_steps(views: list[SystemView], settings: Settings, cluster: ClusterFacts, parts: Parts) -> list[Step]:
     copies = replication_factor(settings, cluster)
     wanted = [
         spec
@@ -296,9 +287,7 @@ def _capture_steps(
     return before, after
 
 
-def _config(
-    view: SystemView, settings: Settings, cluster: ClusterFacts, template: Mapping[str, str]
-) -> dict[str, str]:
+def _config(view: SystemView, settings: Settings, cluster: ClusterFacts, template: Mapping[str, str]) -> dict[str, str]:
     generated = view.server.publishes_generated
     return connector_config(
         view.system,
@@ -331,9 +320,7 @@ def _fill(view: SystemView, table: Table, config: Mapping[str, str]) -> Fill:
         connector=view.name,
         table=table.table,
         digest=digest,
-        statements=tuple(
-            sql.fill_by_signal(view.system.system, table.table, source, view.system.epoch, digest)
-        ),
+        statements=tuple(sql.fill_by_signal(view.system.system, table.table, source, view.system.epoch, digest)),
     )
 
 

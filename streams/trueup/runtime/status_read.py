@@ -38,7 +38,9 @@ def read_status(settings: Settings, project: Project, secrets: Secrets) -> Statu
         try:
             applied = reader.applied(replica)
         except TrueUpError as exc:
-            problems.append(Problem(what=str(exc.primary), next="see its server; apply workers wait for it by themselves"))
+            problems.append(
+                Problem(what=str(exc.primary), next="see its server; apply workers wait for it by themselves")
+            )
             continue
         for table, progress in applied.items():
             p50, p99 = convergence.get((table, replica), (None, None))
@@ -60,7 +62,9 @@ def read_status(settings: Settings, project: Project, secrets: Secrets) -> Statu
             )
     for table, progress in decided.items():
         problems += dead_letter_problems(progress.counts, table, "decide")
-    decide = [DecideLine(table=t, counts={k: v for k, v in p.counts.items() if v}, lag=p.lag) for t, p in decided.items()]
+    decide = [
+        DecideLine(table=t, counts={k: v for k, v in p.counts.items() if v}, lag=p.lag) for t, p in decided.items()
+    ]
     return StatusView(problems=problems, tables=worst_first(lines), decide=decide)
 
 
@@ -76,7 +80,9 @@ def _workers(settings: Settings) -> tuple[list[Problem], dict[tuple[str, str], t
             ready = httpx.get(f"{entry['url']}/readyz", timeout=_SCRAPE_TIMEOUT_S, trust_env=False)
             text = httpx.get(f"{entry['url']}/metrics", timeout=_SCRAPE_TIMEOUT_S, trust_env=False).text
         except httpx.HTTPError:
-            problems.append(Problem(what=f"worker {entry['name']} does not answer", next=f"trueup worker {entry['kind']}"))
+            problems.append(
+                Problem(what=f"worker {entry['name']} does not answer", next=f"trueup worker {entry['kind']}")
+            )
             continue
         if not ready.is_success:
             why = "; ".join(ready.text.split("\n")[:2])

@@ -14,7 +14,7 @@ from typing import Final
 from faust.types import TP
 
 from trueup.model.errors import Stalled
-from trueup.runtime.batch_lane import Lane
+from trueup.runtime.lane import Lane
 from trueup.runtime.metrics import WorkerMetrics
 from trueup.runtime.process_exit import exit_process
 

@@ -64,7 +64,10 @@ async def run_decide(settings: Settings, project: Project, name: str, metrics_po
 
     async def plans() -> dict[str, DecidePlan]:
         await kafka.look(tables)
-        return {table.capture_topic: await asyncio.to_thread(_decide_plan, table, kafka, registry, settings) for table in tables}
+        return {
+            table.capture_topic: await asyncio.to_thread(_decide_plan, table, kafka, registry, settings)
+            for table in tables
+        }
 
     found = await worker.patiently(plans)
     if found is not None:

@@ -29,7 +29,9 @@ from trueup.runtime.watchdog import Watchdog
 
 _BACKOFF_S_FIRST: Final = 0.5
 _BACKOFF_S_MAX: Final = 15.0
-_DRAIN_S_MAX: Final = 12.0  # SIGTERM to exit within 30 s: 12 for batches in flight, 12 for Faust, the rest for the kernel
+_DRAIN_S_MAX: Final = (
+    12.0  # SIGTERM to exit within 30 s: 12 for batches in flight, 12 for Faust, the rest for the kernel
+)
 _STOP_S_MAX: Final = 12.0
 
 ValueT = TypeVar("ValueT")
@@ -101,7 +103,9 @@ class Worker:
         self._watchdog = Watchdog(app.lane, metrics, table_of, self.settings.worker.stall_timeout_s)
         await app.start()
         watching = asyncio.create_task(self._watchdog.run(), name="watchdog")
-        log.info("worker started", kind=self.kind, tables=sorted(set(table_of.values())), metrics_port=self._health.port)
+        log.info(
+            "worker started", kind=self.kind, tables=sorted(set(table_of.values())), metrics_port=self._health.port
+        )
         app_ended = asyncio.create_task(app.wait_until_stopped(), name="app")
         stopped = asyncio.create_task(self._stop.wait(), name="stop")
         await asyncio.wait({app_ended, stopped, watching}, return_when=asyncio.FIRST_COMPLETED)

@@ -49,9 +49,7 @@ def missing_bundles(cache_dir: Path) -> list[str]:
     return [name for name in BUNDLES if not bundle_path(name, cache_dir).exists()]
 
 
-def fetch_bundle(
-    name: str, cache_dir: Path, *, maven_url: str | None = None, meter: Meter | None = None
-) -> Path:
+def fetch_bundle(name: str, cache_dir: Path, *, maven_url: str | None = None, meter: Meter | None = None) -> Path:
     """Return the folder of a bundle, downloading and checking what is not there yet.
 
     Jars lie side by side; an archive is unpacked. A folder is complete or not there: it is built under

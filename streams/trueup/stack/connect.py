@@ -94,9 +94,7 @@ def _lay_out_plugins(folder: Path, cache_dir: Path) -> None:
         for jar in bundle_path(name, cache_dir).resolve().rglob("*.jar"):
             (plugin / jar.name).symlink_to(jar)
     with zipfile.ZipFile(folder / "avro-converter" / "declaration.jar", "w") as jar_file:
-        jar_file.writestr(
-            "META-INF/services/org.apache.kafka.connect.storage.Converter", f"{AVRO_CONVERTER}\n"
-        )
+        jar_file.writestr("META-INF/services/org.apache.kafka.connect.storage.Converter", f"{AVRO_CONVERTER}\n")
 
 
 def worker_settings(settings: StackSettings, plugins: Path) -> dict[str, str]:

@@ -61,9 +61,7 @@ def load_credentials(settings: StackSettings) -> dict[str, DatabaseCredentials]:
     for database in settings.databases:
         if database not in known:
             drawn = [secrets.token_urlsafe(_PASSWORD_BYTES) for _ in range(4)]
-            known[database] = DatabaseCredentials(
-                superuser=drawn[0], owner=drawn[1], capture=drawn[2], writer=drawn[3]
-            )
+            known[database] = DatabaseCredentials(superuser=drawn[0], owner=drawn[1], capture=drawn[2], writer=drawn[3])
     write_private(path, msgspec.json.encode(known).decode())
     return known
 
@@ -80,9 +78,7 @@ def stack_addresses(settings: StackSettings) -> StackAddresses:
         bootstrap_servers=bootstrap_servers(settings),
         connect_url=f"http://{LOOPBACK}:{connect_port(settings)}",
         registry_url=f"http://{LOOPBACK}:{registry_port(settings)}",
-        databases={
-            name: dsn(settings, name, owner_role(name), known[name].owner) for name in settings.databases
-        },
+        databases={name: dsn(settings, name, owner_role(name), known[name].owner) for name in settings.databases},
     )
 
 

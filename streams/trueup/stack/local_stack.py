@@ -201,8 +201,7 @@ class LocalStack:
             ):
                 raise Refused(
                     f'the folder "{self.settings.state_dir}" holds a local stack of other settings',
-                    detail=f"{kept.brokers} brokers, port base {kept.port_base}, "
-                    f"databases {', '.join(kept.databases)}",
+                    detail=f"{kept.brokers} brokers, port base {kept.port_base}, databases {', '.join(kept.databases)}",
                     hint="use another state folder, or remove that stack: trueup stack down --purge",
                 )
         write_private(path, encode_settings(self.settings))

@@ -37,9 +37,7 @@ def lock(folder: Path, context: MavenContext) -> int:
     return len(dependencies)
 
 
-def _without_excluded(
-    context: MavenContext, wanted: list[Dependency], exclusions: list[str]
-) -> list[Dependency]:
+def _without_excluded(context: MavenContext, wanted: list[Dependency], exclusions: list[str]) -> list[Dependency]:
     """Resolve, and leave out what is excluded; an archive is complete in itself."""
     if all(dependency.type == "tar.gz" for dependency in wanted):
         return wanted

@@ -69,9 +69,7 @@ class PostgresPart:
         if not data.exists():
             self._initialise(home)
         _remove_stale_postmaster_file(data)
-        lines = [
-            f"{key} = '{value}'\n" for key, value in {**_SERVER_SETTINGS, "port": str(self.port)}.items()
-        ]
+        lines = [f"{key} = '{value}'\n" for key, value in {**_SERVER_SETTINGS, "port": str(self.port)}.items()]
         (data / "postgresql.auto.conf").touch()
         (data / "postgresql.conf").write_text("# Written by trueup at every start.\n" + "".join(lines))
         (data / "pg_hba.conf").write_text(_CLIENT_RULES)
@@ -100,9 +98,7 @@ class PostgresPart:
             _make_role(connection, owner, known.owner, "LOGIN CREATEROLE REPLICATION")
             _make_role(connection, roles.CAPTURE_ROLE, known.capture, "LOGIN REPLICATION")
             _make_role(connection, roles.WRITER_ROLE, known.writer, "LOGIN")
-            found = connection.execute(
-                "SELECT 1 FROM pg_database WHERE datname = %s", [self.database]
-            ).fetchone()
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [self.database]).fetchone()
             if found is not None:
                 return
             database, owned_by = sql.Identifier(self.database), sql.Identifier(owner)
@@ -168,15 +164,11 @@ class PostgresPart:
             password_file.unlink()
         if result.returncode != 0:
             tail = "\n".join(result.stdout.splitlines()[-20:])
-            raise PartFailed(
-                self.name, detail=f"initdb failed:\n{tail}", hint="see the last line of its output above"
-            )
+            raise PartFailed(self.name, detail=f"initdb failed:\n{tail}", hint="see the last line of its output above")
         partial.rename(home.data_dir)
 
 
-def _make_role(
-    connection: psycopg.Connection[tuple[object, ...]], role: str, password: str, rights: str
-) -> None:
+def _make_role(connection: psycopg.Connection[tuple[object, ...]], role: str, password: str, rights: str) -> None:
     """Make a role unless it is there."""
     if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone() is None:
         statement = sql.SQL("CREATE ROLE {} WITH {} PASSWORD {}")

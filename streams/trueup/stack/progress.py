@@ -48,9 +48,7 @@ class StackProgress:
             return
         task = self._task(event.subject)
         done = event.phase in {Phase.READY, Phase.STOPPED}
-        self._progress.update(
-            task, note=str(event.phase), total=1 if done else None, completed=1 if done else 0
-        )
+        self._progress.update(task, note=str(event.phase), total=1 if done else None, completed=1 if done else 0)
 
     def _fetched(self, event: StackEvent) -> None:
         """Add up all downloads into one bar."""

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from tests.envelopes import ORDERS, SCHEMA_ID, SECRET, change, envelope_schema, order
 
+from tests.envelopes import ORDERS, SCHEMA_ID, SECRET, change, envelope_schema, order
 from trueup.core.authority import check_authority
 from trueup.core.decode import EnvelopeDecoder, decode
 from trueup.model.decision import Reject

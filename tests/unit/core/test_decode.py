@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import pytest
+
 from tests.envelopes import (
     COMMIT_TIME_US,
     SCHEMA_ID,
@@ -16,7 +17,6 @@ from tests.envelopes import (
     log_record,
     order,
 )
-
 from trueup.core.decode import EPOCH_HEADER, REPLAY_HEADER, EnvelopeDecoder, decode, schema_ids
 from trueup.model.decision import Reject
 from trueup.model.event import ChangeEvent, Ignorable, LogRecord, Op, Position
@@ -199,7 +199,9 @@ def test_an_epoch_beyond_the_version_is_rejected(epoch: bytes) -> None:
 
 @pytest.mark.parametrize("replay_of", [b"18446744073709551616", b"9" * 5_000])
 def test_a_replay_of_an_impossible_offset_is_an_answer(replay_of: bytes) -> None:
-    answer = decode(log_record(0, change(0).value, headers=((EPOCH_HEADER, b"1"), (REPLAY_HEADER, replay_of))), DECODERS)
+    answer = decode(
+        log_record(0, change(0).value, headers=((EPOCH_HEADER, b"1"), (REPLAY_HEADER, replay_of))), DECODERS
+    )
     assert isinstance(answer, Reject) or (answer.replay_of or 0) < 2**64  # type: ignore[union-attr]
 
 

@@ -2,8 +2,8 @@
 
 import msgspec
 import pytest
-from tests.envelopes import COMMIT_TIME_US, SECRET, order
 
+from tests.envelopes import COMMIT_TIME_US, SECRET, order
 from trueup.core.ordering import Guard, check_position, compare, rank_of, version_of
 from trueup.model.decision import DELETED_HASH, Escalate, Held, Outcome, Reject, Skip
 from trueup.model.errors import SourceWentBack
@@ -167,11 +167,16 @@ def test_times_and_integers_are_ranks(value: object, rank: int) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, False, 1.0, "", " ", "1.5", "soon", "infinity", "٣", RANK_MAX + 1, RANK_MIN - 1, str(RANK_MAX + 1)]
-    + [b"1", [1], {"a": 1}],
+    [None, True, False, 1.0, "", " ", "1.5", "soon", "infinity", "٣", RANK_MAX + 1, RANK_MIN - 1, b"1", [1], {"a": 1}],
 )
 def test_nothing_else_is(value: object) -> None:
     assert rank_of(value) is None
+
+
+@pytest.mark.parametrize("digits", [str(RANK_MAX + 1), str(RANK_MIN - 1), "9" * 5_000], ids=["over", "under", "long"])
+def test_a_number_beyond_the_version_is_no_rank(digits: str) -> None:
+    """Numeric arrives as text, of up to 131,072 digits."""
+    assert rank_of(digits) is None
 
 
 # --- newer, in log order ----------------------------------------------------------------------------------------------

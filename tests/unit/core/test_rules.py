@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
-from tests.envelopes import ORDERS, SECRET, order
 
+from tests.envelopes import ORDERS, SECRET, order
 from trueup.core.rules import CompiledCheck, cause_of, check_row
 from trueup.model.decision import Reject
 from trueup.model.registration import Check

@@ -5,8 +5,8 @@ import io
 import fastavro
 import msgspec
 import pytest
-from tests.envelopes import CAPTURED, ORDERS, TRUTH_SCHEMA_ID, key_of, order, orders_codec
 
+from tests.envelopes import CAPTURED, ORDERS, TRUTH_SCHEMA_ID, key_of, order, orders_codec
 from trueup.core.truth_codec import HELD_SLICE, TruthReader, hash_row, peek, peek_version
 from trueup.core.truth_schema import truth_schema
 from trueup.model.decision import DELETED_HASH, Held, TruthRecord

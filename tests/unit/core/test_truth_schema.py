@@ -5,8 +5,8 @@ import json
 import fastavro
 import msgspec
 import pytest
-from tests.envelopes import CAPTURED, ORDERS
 
+from tests.envelopes import CAPTURED, ORDERS
 from trueup.core.avro_types import STAGED_AS, avro_primitive, base_type, is_array, staged_type
 from trueup.core.truth_schema import avro_name, canonical_text, captured_table, truth_schema
 from trueup.model.columns import CapturedTable, Column

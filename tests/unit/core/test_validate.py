@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.envelopes import HOLE, SCHEMA_ID, SECRET, change, envelope_schema, key_of, order, orders_plan
 
+from tests.envelopes import HOLE, SCHEMA_ID, SECRET, change, envelope_schema, key_of, order, orders_plan
 from trueup.core.decode import EnvelopeDecoder, decode
 from trueup.core.validate import key_values, validate
 from trueup.model.decision import Reject

@@ -47,9 +47,7 @@ def test_the_summary_has_every_number() -> None:
 
 
 def test_one_failed_promise_fails_the_whole() -> None:
-    failed = msgspec.structs.replace(
-        SUMMARY, checks=[*SUMMARY.checks, Check("no worker ended", False, "decide")]
-    )
+    failed = msgspec.structs.replace(SUMMARY, checks=[*SUMMARY.checks, Check("no worker ended", False, "decide")])
     assert SUMMARY.held
     assert not failed.held
     assert "NOT everything held" in shown(summary_view(failed))

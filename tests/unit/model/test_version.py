@@ -1,4 +1,4 @@
-"""Versions: the byte order is the tuple order, which the properties show for all; here stand the layout and its ends."""
+"""Versions: the byte order is the tuple order, as the properties show; here stand its layout and ends."""
 
 import struct
 
@@ -37,7 +37,9 @@ def test_the_layout_is_fixed_for_ever() -> None:
         ((1, 9, RANK_MIN), (1, 0, RANK_MIN + 1)),
     ],
 )
-def test_epoch_goes_before_rank_and_rank_before_offset(lower: tuple[int, int, int], higher: tuple[int, int, int]) -> None:
+def test_epoch_goes_before_rank_and_rank_before_offset(
+    lower: tuple[int, int, int], higher: tuple[int, int, int]
+) -> None:
     assert make_version(*lower) < make_version(*higher)
 
 

@@ -73,9 +73,7 @@ def mirror() -> Iterator[str]:
 
 @pytest.fixture
 def bundles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setattr(
-        artifacts, "data_path", lambda relative: tmp_path / Path(relative).relative_to("infra")
-    )
+    monkeypatch.setattr(artifacts, "data_path", lambda relative: tmp_path / Path(relative).relative_to("infra"))
     (tmp_path / "local").mkdir()
     return tmp_path / "local"
 
@@ -89,9 +87,7 @@ def test_the_locked_file_is_laid_out_once(bundles: Path, mirror: str, tmp_path: 
     assert [entry.name for entry in (tmp_path / "cache").glob("incoming-*")] == []
 
 
-def test_a_changed_file_is_refused_by_name_and_leaves_nothing(
-    bundles: Path, mirror: str, tmp_path: Path
-) -> None:
+def test_a_changed_file_is_refused_by_name_and_leaves_nothing(bundles: Path, mirror: str, tmp_path: Path) -> None:
     write_bundle(bundles / "thing", hashlib.sha256(b"other bytes").hexdigest())
     with pytest.raises(artifacts.ArtifactRefused, match=r"org\.example:thing:1\.0"):
         artifacts.fetch_bundle("thing", tmp_path / "cache", maven_url=mirror)

@@ -22,9 +22,7 @@ def test_three_nodes_know_each_other_and_keep_three_copies(tmp_path: Path) -> No
 
 def test_one_node_asks_for_no_more_than_itself(tmp_path: Path) -> None:
     node = node_settings(StackSettings(), 1, tmp_path)
-    assert {
-        node[key] for key in node if key.endswith((".replication.factor", "min.isr", "insync.replicas"))
-    } == {"1"}
+    assert {node[key] for key in node if key.endswith((".replication.factor", "min.isr", "insync.replicas"))} == {"1"}
 
 
 def test_overrides_win(tmp_path: Path) -> None:

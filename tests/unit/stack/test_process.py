@@ -44,9 +44,7 @@ def test_a_spawned_process_is_found_again_by_its_pid_file(server: ServerProcess,
     assert not server.pid_file.exists()
 
 
-def test_one_that_ignores_the_signal_is_killed_after_the_deadline(
-    server: ServerProcess, tmp_path: Path
-) -> None:
+def test_one_that_ignores_the_signal_is_killed_after_the_deadline(server: ServerProcess, tmp_path: Path) -> None:
     server.spawn(launch(tmp_path, STUBBORN))
     assert started(server)
     assert not server.stop(signal.SIGTERM, 0.2)

@@ -1,0 +1,100 @@
+"""Columns of a batch as PostgreSQL arrays in binary form, for `unnest`.
+
+A batch is sent by column, not by row: an array of 4,000 values is one parameter. psycopg's own dumper of lists looks at
+every element for its type; here the type is known from the plan.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from itertools import chain, repeat
+from typing import Any, Final
+
+import psycopg
+from psycopg.adapt import Buffer, Dumper
+from psycopg.pq import Format
+
+_OIDS: Final = {"bool": 16, "bytea": 17, "int8": 20, "text": 25, "float4": 700, "float8": 701}
+_HEADER: Final = struct.Struct(">iiIii")  # dimensions, has nulls, element type, length, lower bound
+_LENGTH: Final = struct.Struct(">i")
+_NULL: Final = _LENGTH.pack(-1)
+_FIXED: Final = {"bool": ("?", 1), "int8": ("q", 8), "float4": ("f", 4), "float8": ("d", 8)}  # struct code, bytes
+
+
+class BinaryArray:
+    """A parameter in PostgreSQL's binary array format; the cast at its place in the statement says of which type."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class _BinaryArrayDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: BinaryArray) -> Buffer:
+        return obj.data
+
+
+def register_arrays(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Let a connection take BinaryArray as a parameter."""
+    connection.adapters.register_dumper(BinaryArray, _BinaryArrayDumper)
+
+
+def transport_type(staged_type: str) -> str:
+    """The element type a staged value travels as. unnest flattens arrays of arrays, so an array travels as its text."""
+    return "text" if staged_type.endswith("[]") else staged_type
+
+
+def binary_array(staged_type: str, values: Sequence[Any]) -> BinaryArray:
+    """A column of a batch. Raises UnicodeEncodeError, OverflowError or struct.error for a value without a form."""
+    if staged_type.endswith("[]"):
+        values = [None if value is None else array_literal(value) for value in values]
+    kind = transport_type(staged_type)
+    has_nulls = None in values
+    if kind in _FIXED:
+        body = _nullable(kind, values) if has_nulls else _fixed(kind, values)
+    else:
+        body = _variable(kind, values)
+    return BinaryArray(_HEADER.pack(1, has_nulls, _OIDS[kind], len(values), 1) + body)
+
+
+def _fixed(kind: str, values: Sequence[Any]) -> bytes:
+    code, size = _FIXED[kind]
+    return struct.pack(">" + f"i{code}" * len(values), *chain.from_iterable(zip(repeat(size), values, strict=False)))
+
+
+def _nullable(kind: str, values: Sequence[Any]) -> bytes:
+    code, size = _FIXED[kind]
+    pack = struct.Struct(f">i{code}").pack
+    return b"".join([_NULL if value is None else pack(size, value) for value in values])
+
+
+def _variable(kind: str, values: Sequence[Any]) -> bytes:
+    encode: Callable[[Any], bytes] = str.encode if kind == "text" else bytes
+    pack = _LENGTH.pack
+    encoded = [None if value is None else encode(value) for value in values]
+    return b"".join([_NULL if value is None else pack(len(value)) + value for value in encoded])
+
+
+def array_literal(values: Sequence[Any]) -> str:
+    """An array as PostgreSQL's text: `{1,NULL,"a,b"}`."""
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: Any) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case bool():
+            return "t" if value else "f"
+        case bytes():
+            return f'"\\\\x{value.hex()}"'
+        case str():
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        case list() | tuple():
+            return array_literal(value)
+        case _:
+            return repr(value)

@@ -1,0 +1,188 @@
+"""What happens to the partitions of a worker: prepared, one batch in flight each, retried, stopped, revoked.
+
+Only this file changes a partition's state. `runtime.batch_lane` is how Faust's consumer feeds it, and has the rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+from faust.types import TP
+
+from trueup.model.errors import Retryable, Stop
+from trueup.runtime.process_exit import exit_process
+
+_REVOKED_GRACE_S: Final = 10.0  # a revoked batch has so long to finish, then it is rolled back (design 7)
+_BACKOFF_S_FIRST: Final = 0.5
+_BACKOFF_S_MAX: Final = 15.0
+
+log = structlog.get_logger("trueup.lane")
+
+
+class LaneConsumer(Protocol):
+    """What the lane asks of the consumer."""
+
+    def wake(self) -> None:
+        """Ends an idle wait."""
+        ...
+
+    async def seek_to(self, tp: TP, position: int) -> None:
+        """Reading goes on there."""
+        ...
+
+    async def last_stable_offsets(self) -> dict[TP, int]:
+        """Ends of the assigned partitions, as of the latest fetch."""
+        ...
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Consecutive records of one partition; `end` is the read position behind them. Records may be empty (markers)."""
+
+    tp: TP
+    records: list[Any]
+    start: int
+    end: int
+    generation: int
+
+
+class Handler(Protocol):
+    """What a worker does with partitions; the decide and the apply agent are the two of them."""
+
+    async def prepare(self, tp: TP) -> int:
+        """Takes the partition over; returns where reading starts."""
+        ...
+
+    async def process(self, batch: Batch) -> None:
+        """Makes the batch durable, position included, or raises."""
+        ...
+
+    async def release(self, tp: TP) -> None:
+        """Gives the partition up; whatever was not durable is void."""
+        ...
+
+
+class PartitionState:
+    """Where one assigned partition stands. Only the lane changes it."""
+
+    def __init__(self) -> None:
+        self.position = -1
+        self.ready = False
+        self.stopped: Stop | None = None
+        self.in_flight: Batch | None = None
+        self.in_flight_since = 0.0
+        self.task: asyncio.Task[None] | None = None
+        self.failures = 0
+        self.trouble: Retryable | None = None
+
+
+class Lane:
+    """The partitions of one worker and what happens to them."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        self.partitions: dict[TP, PartitionState] = {}
+        self.consumer: LaneConsumer | None = None
+        self.draining = False
+        self.alive_at = 0.0
+
+    def fetchable(self) -> set[TP]:
+        """Partitions that may deliver their next batch."""
+        if self.draining:
+            return set()
+        return {tp for tp, p in self.partitions.items() if p.ready and p.in_flight is None and p.stopped is None}
+
+    def accept(self, batch: Batch) -> bool:
+        """Books a fetched batch; False when it does not continue where the partition stands."""
+        state = self.partitions.get(batch.tp)
+        if state is None or not state.ready or state.in_flight is not None or state.position != batch.start:
+            return False
+        state.in_flight = batch
+        state.in_flight_since = asyncio.get_running_loop().time()
+        return True
+
+    def begin(self, batch: Batch) -> None:
+        """Called by the agent: works on the batch in a task of its own, so that partitions overlap."""
+        state = self.partitions.get(batch.tp)
+        if state is not None and state.in_flight is batch:
+            state.task = asyncio.create_task(
+                self._work(batch, state), name=f"batch-{batch.tp.topic}-{batch.tp.partition}"
+            )
+
+    async def _work(self, batch: Batch, state: PartitionState) -> None:
+        try:
+            await self.handler.process(batch)
+        except asyncio.CancelledError:
+            raise
+        except Stop as exc:
+            self._stop(batch.tp, state, exc)
+        except Retryable as exc:
+            state.ready, state.in_flight = False, None
+            self._prepare_later(batch.tp, state, exc)
+        except BaseException as exc:
+            exit_process(exc)
+        else:
+            state.position, state.in_flight, state.failures, state.trouble = batch.end, None, 0, None
+            self._wake()
+
+    def _stop(self, tp: TP, state: PartitionState, exc: Stop) -> None:
+        state.ready, state.stopped, state.in_flight = False, exc, None
+        log.error(
+            "table stopped", topic=tp.topic, partition=tp.partition, error=exc.primary, detail=exc.detail, hint=exc.hint
+        )
+
+    def _prepare_later(self, tp: TP, state: PartitionState, exc: Retryable) -> None:
+        if state.trouble is None:  # named once, however often it is tried
+            log.warning("partition waits", topic=tp.topic, partition=tp.partition, error=exc.primary, detail=exc.detail)
+        state.trouble = exc
+        state.failures += 1
+        delay_s = min(_BACKOFF_S_MAX, _BACKOFF_S_FIRST * 2 ** min(state.failures - 1, 10))
+        state.task = asyncio.create_task(self._prepare(tp, state, delay_s), name=f"prepare-{tp.topic}-{tp.partition}")
+
+    async def _prepare(self, tp: TP, state: PartitionState, delay_s: float = 0.0) -> None:
+        try:
+            await asyncio.sleep(delay_s)
+            position = await self.handler.prepare(tp)
+        except asyncio.CancelledError:
+            raise
+        except Retryable as exc:
+            self._prepare_later(tp, state, exc)
+            return
+        except Stop as exc:
+            self._stop(tp, state, exc)
+            return
+        except BaseException as exc:
+            exit_process(exc)
+        if self.partitions.get(tp) is not state or self.consumer is None:
+            return
+        if state.trouble is not None:
+            log.info("partition goes on", topic=tp.topic, partition=tp.partition, after_failures=state.failures)
+        await self.consumer.seek_to(tp, position)
+        state.position, state.ready, state.trouble, state.failures = position, True, None, 0
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.consumer is not None:
+            self.consumer.wake()
+
+    def assigned(self, tps: Iterable[TP]) -> None:
+        """Every rebalance prepares every partition anew: rule 3 has no exceptions to get wrong."""
+        for tp in tps:
+            state = self.partitions[tp] = PartitionState()
+            state.task = asyncio.create_task(self._prepare(tp, state), name=f"prepare-{tp.topic}-{tp.partition}")
+
+    async def revoke_all(self, grace_s: float = _REVOKED_GRACE_S) -> None:
+        """Lets batches in flight finish for a while, rolls back the others, and releases every partition."""
+        states, self.partitions = self.partitions, {}
+        working = [s.task for s in states.values() if s.task is not None and not s.task.done() and s.in_flight]
+        if working:
+            await asyncio.wait(working, timeout=grace_s)
+        leftover = [s.task for s in states.values() if s.task is not None and not s.task.done()]
+        for task in leftover:
+            task.cancel()
+        await asyncio.gather(*leftover, return_exceptions=True)
+        for tp in states:
+            await self.handler.release(tp)

@@ -1,0 +1,414 @@
+"""decide() and decide_batch(): how the steps stand together. What each step finds is tested in its own file."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.envelopes import (
+    BY_COUNTER,
+    BY_TIME,
+    COMMIT_TIME_US,
+    HOLE,
+    ORDERS,
+    SCHEMA_ID,
+    SECRET,
+    change,
+    envelope,
+    envelope_schema,
+    framed,
+    key_of,
+    log_record,
+    order,
+    orders_plan,
+)
+from trueup.core.decode import EnvelopeDecoder
+from trueup.core.ordering import Guard
+from trueup.core.pipeline import BatchDecision, DecidePlan, decide, decide_batch
+from trueup.core.truth_codec import hash_row
+from trueup.model.decision import DELETED_HASH, Apply, Decision, Escalate, Held, Outcome, Reject, Skip
+from trueup.model.errors import SourceWentBack
+from trueup.model.event import LogRecord, Op, Position
+from trueup.model.registration import Check
+from trueup.model.version import make_version, split_version
+
+PLAN = orders_plan()
+CHECKED = orders_plan(
+    msgspec.structs.replace(
+        ORDERS,
+        checks=[
+            Check(column="amount", min=0),
+            Check(column="state", one_of=["open", "paid"], on_violation="flag"),
+        ],
+    )
+)
+
+
+def decided(record: LogRecord, held: Held | None = None, plan: DecidePlan = PLAN) -> Decision:
+    return decide(record, held, Guard(), plan)[0]
+
+
+def applied(record: LogRecord, held: Held | None = None, plan: DecidePlan = PLAN) -> Apply:
+    answer = decided(record, held, plan)
+    assert isinstance(answer, Apply), answer
+    return answer
+
+
+def held_of(record: LogRecord, plan: DecidePlan = PLAN) -> Held:
+    truth = applied(record, None, plan).truth
+    return Held(truth.version, truth.content_hash)
+
+
+def content(row: dict[str, Any]) -> bytes:
+    return hash_row(PLAN.codec.encode_row(row))
+
+
+def batch(*records: LogRecord, plan: DecidePlan = PLAN, guard: Guard | None = None) -> BatchDecision:
+    answer = decide_batch(records, {}, guard or Guard(), plan)
+    assert sum(answer.counts.values()) == len(records), "each record ends in exactly one outcome"
+    assert answer.counts.keys() == set(Outcome)
+    assert answer.counts[Outcome.APPLIED] == len(answer.truths)
+    dead = answer.counts[Outcome.REJECTED] + answer.counts[Outcome.ESCALATED]
+    assert dead == len(answer.dead)
+    return answer
+
+
+def counts(answer: BatchDecision) -> dict[Outcome, int]:
+    return {outcome: count for outcome, count in answer.counts.items() if count}
+
+
+# --- apply ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("op", "expected"), [("c", Op.CREATE), ("u", Op.UPDATE), ("r", Op.READ)])
+def test_a_change_becomes_truth_with_everything_it_brought(op: str, expected: Op) -> None:
+    truth = applied(change(12, op, order(3), epoch=2, position=(50, 60))).truth
+    assert truth.key == key_of(3)
+    assert truth.version == make_version(2, 12)
+    assert truth.op is expected
+    assert truth.row == order(3)
+    assert truth.row_bytes == PLAN.codec.encode_row(order(3))
+    assert truth.content_hash == content(order(3))
+    assert truth.commit_time_us == COMMIT_TIME_US + 12_000
+    assert truth.position == (None if op == "r" else Position(50, 60))
+    assert truth.cause == "ordered"
+    assert truth.flags == ()
+
+
+def test_a_delete_is_a_truth_with_a_version_and_without_a_row() -> None:
+    truth = applied(change(12, "d", order(3, change_reason="cancelled")), held_of(change(1, row=order(3)))).truth
+    assert (truth.op, truth.row, truth.row_bytes) == (Op.DELETE, None, None)
+    assert truth.content_hash == DELETED_HASH
+    assert truth.version == make_version(1, 12)
+    assert truth.cause == "cancelled"
+
+
+def test_a_delete_without_its_old_row_has_no_cause() -> None:
+    keyed = dict.fromkeys(order()) | {"order_id": 3}
+    assert applied(change(12, "d", keyed)).truth.cause is None
+
+
+def test_a_delete_of_a_key_never_seen_is_published() -> None:
+    """The replica may have it from a time before this topic; a delete it does not need does no harm."""
+    assert applied(change(0, "d", order(3))).truth.op is Op.DELETE
+
+
+def test_a_row_is_inserted_again_after_its_delete() -> None:
+    answer = batch(change(0), change(1, "d"), change(2))
+    assert [truth.op for truth in answer.truths] == [Op.CREATE, Op.DELETE, Op.CREATE]
+
+
+def test_checks_are_not_asked_about_what_is_deleted() -> None:
+    assert applied(change(2, "d", order(amount="-1.00", state="gone")), plan=CHECKED).truth.flags == ()
+
+
+def test_a_flagged_row_is_published_with_its_flag() -> None:
+    truth = applied(change(2, row=order(state="gone")), plan=CHECKED).truth
+    assert truth.flags == ("state must be one of the registered values",)
+    assert truth.row == order(state="gone")
+
+
+# --- skip -------------------------------------------------------------------------------------------------------------
+
+
+def test_tombstones_and_messages_are_ignored_and_leave_the_guard() -> None:
+    guard = Guard(1, Position(5, 5), 5)
+    for record in (log_record(3, None), change(3, "m")):
+        answer, after = decide(record, None, guard, PLAN)
+        assert isinstance(answer, Skip)
+        assert answer.outcome is Outcome.IGNORED
+        assert after == guard
+
+
+def test_the_same_content_is_unchanged_until_the_epoch_is_another() -> None:
+    held = held_of(change(1))
+    again = decided(change(2, "u", order()), held)
+    assert isinstance(again, Skip)
+    assert again.outcome is Outcome.UNCHANGED
+    assert applied(change(3, "r", order(), epoch=2), held).truth.version == make_version(2, 3)
+
+
+def test_a_second_delete_is_unchanged() -> None:
+    assert counts(batch(change(0, "d"), change(1, "d"))) == {Outcome.APPLIED: 1, Outcome.UNCHANGED: 1}
+
+
+def test_an_older_change_never_beats_a_newer_one() -> None:
+    held = held_of(change(9, row=order(amount="9.00")))
+    older = decided(change(4, "u", order(amount="4.00")), held)
+    assert isinstance(older, Skip)
+    assert older.outcome is Outcome.STALE
+    deleted = Held(make_version(1, 9), DELETED_HASH)
+    assert isinstance(decided(change(4, "u", order()), deleted), Skip)
+
+
+def test_an_event_repeated_by_the_capture_is_a_duplicate() -> None:
+    first, second = change(0, row=order(1)), change(1, "u", order(1, amount="2.00"))
+    repeated = change(2, "c", order(1), position=(1_000, 1_001), commit_time_us=COMMIT_TIME_US)
+    answer = batch(first, second, repeated)
+    assert counts(answer) == {Outcome.APPLIED: 2, Outcome.DUPLICATE: 1}
+    assert answer.truths[-1].row == order(1, amount="2.00")
+
+
+# --- the guard along a partition --------------------------------------------------------------------------------------
+
+
+def test_the_guard_moves_with_every_change_that_has_a_position() -> None:
+    held = held_of(change(1))
+    moved = Guard(1, Position(1_090, 1_091), COMMIT_TIME_US + 9_000)
+    for record, state in (
+        (change(9, "u", order(amount="3.00")), held),  # applied
+        (change(9, "u", order()), held),  # unchanged
+        (change(9, "u", order(amount="-3.00")), held),  # rejected by a check
+    ):
+        assert decide(record, state, Guard(), CHECKED)[1] == moved
+
+
+def test_the_source_going_back_stops_although_the_key_is_another() -> None:
+    with pytest.raises(SourceWentBack):
+        batch(change(5, row=order(1)), change(6, row=order(2), position=(10, 11)))
+
+
+def test_a_foreign_record_does_not_move_the_guard() -> None:
+    forged = change(3, source={"name": "evil"}, position=(10**9, 10**9))
+    assert decide(forged, None, Guard(), PLAN)[1] == Guard()
+
+
+def test_rows_of_one_copy_command_share_their_position() -> None:
+    rows = [change(n, row=order(n), position=(500, 510), commit_time_us=COMMIT_TIME_US) for n in range(5)]
+    assert counts(batch(*rows)) == {Outcome.APPLIED: 5}
+
+
+def test_a_snapshot_after_the_stream_is_not_guarded() -> None:
+    """An incremental snapshot reads rows while the stream goes on; its rows have no position of their own."""
+    answer = batch(change(5, row=order(1)), change(6, "r", order(2)), change(7, "r", order(1)), change(8, row=order(3)))
+    assert counts(answer) == {Outcome.APPLIED: 3, Outcome.UNCHANGED: 1}
+
+
+# --- replay of a dead letter ------------------------------------------------------------------------------------------
+
+
+def test_a_replayed_dead_letter_heals_a_key_nobody_changed_since() -> None:
+    truth = applied(change(90, "u", order(amount="2.00"), replay_of=5), held_of(change(3))).truth
+    assert truth.version == make_version(1, 5)
+
+
+def test_a_replayed_dead_letter_does_not_beat_what_came_after_it() -> None:
+    held = held_of(change(8, row=order(amount="8.00")))
+    answer = decided(change(90, "u", order(amount="2.00"), replay_of=5), held)
+    assert isinstance(answer, Skip)
+    assert answer.outcome is Outcome.STALE
+
+
+def test_a_replayed_dead_letter_is_old_and_the_source_did_not_go_back() -> None:
+    guard = Guard(1, Position(10**6, 10**6), 0)
+    answer, after = decide(change(90, "u", replay_of=5), None, guard, PLAN)
+    assert isinstance(answer, Apply)
+    assert after == guard
+
+
+@pytest.mark.parametrize("held_op", ["c", "d"])
+def test_a_replayed_delete_never_takes_the_version_of_its_key_back(held_op: str) -> None:
+    plan = orders_plan(BY_COUNTER)
+    held = held_of(change(8, held_op, order(row_version=4, amount="8.00")), plan)
+    answer = decided(change(90, "d", order(row_version=4), replay_of=5), held, plan)
+    assert not isinstance(answer, Apply), f"{split_version(answer.truth.version)} after {split_version(held.version)}"
+
+
+# --- reject -----------------------------------------------------------------------------------------------------------
+
+TRUNCATED = (change(0, row=order(customer=SECRET)).value or b"")[:-3]
+SECRET_ROW = order(customer=SECRET)
+
+MALFORMED: dict[str, tuple[LogRecord, str, str]] = {
+    "not framed": (log_record(4, SECRET.encode()), "decode", "NotFramed"),
+    "empty": (log_record(4, b""), "decode", "NotFramed"),
+    "truncated": (log_record(4, TRUNCATED), "decode", "NotAvro"),
+    "trailing": (log_record(4, (change(0, row=SECRET_ROW).value or b"") + b"!"), "decode", "NotAvro"),
+    "unknown schema": (log_record(4, b"\x00\x00\x00\x00\x63" + SECRET.encode()), "decode", "SchemaMissing"),
+    "missing op": (change(4, "", SECRET_ROW), "decode", "OpMissing"),
+    "unknown op": (change(4, "q", SECRET_ROW), "decode", "OpMissing"),
+    "truncate": (change(4, "t"), "decode", "Truncate"),
+    "no key": (log_record(4, change(4, row=SECRET_ROW).value, key=None), "decode", "KeyMissing"),
+    "no epoch": (change(4, row=SECRET_ROW, epoch=None), "decode", "EpochMissing"),
+    "no position": (change(4, row=SECRET_ROW, source={"sequence": None}), "decode", "PositionMissing"),
+    "key not JSON": (change(4, row=SECRET_ROW, key=SECRET.encode()), "validate", "KeyMalformed"),
+    "key not UTF-8": (change(4, row=SECRET_ROW, key=b'{"order_id":"\xff"}'), "validate", "KeyMalformed"),
+    "key arity": (change(4, row=SECRET_ROW, key=b'{"order_id":1,"line":1}'), "validate", "KeyChanged"),
+    "no row": (log_record(4, framed(envelope(4) | {"after": None}, envelope_schema())), "validate", "RowMissing"),
+    "hole": (change(4, row=SECRET_ROW | {"change_reason": HOLE}), "validate", "ValueUnavailable"),
+    "hole in bytes": (change(4, row=SECRET_ROW | {"photo": HOLE.encode()}), "validate", "ValueUnavailable"),
+    "hole in array": (change(4, row=SECRET_ROW | {"tags": [HOLE]}), "validate", "ValueUnavailable"),
+    "system": (change(4, row=SECRET_ROW, source={"name": "evil"}), "authority", "WrongAuthority"),
+    "schema": (change(4, row=SECRET_ROW, source={"schema": "evil"}), "authority", "WrongAuthority"),
+    "table": (change(4, row=SECRET_ROW, source={"table": "evil"}), "authority", "WrongAuthority"),
+    "check": (change(4, row=SECRET_ROW | {"amount": "-1.00"}), "rules", "CheckViolated"),
+    "uncomputable": (change(4, row=SECRET_ROW | {"amount": SECRET}), "rules", "CheckViolated"),
+    "NaN": (change(4, row=SECRET_ROW | {"amount": "NAN"}), "rules", "CheckViolated"),
+}
+
+
+@pytest.mark.parametrize("name", list(MALFORMED))
+def test_what_cannot_be_used_is_a_dead_letter_with_stage_and_class_and_without_values(name: str) -> None:
+    record, stage, error_class = MALFORMED[name]
+    before, after = change(0, row=order(2)), change(9, "u", order(2, amount="5.00"))
+    answer = batch(before, record, after, plan=CHECKED)
+    assert counts(answer) == {Outcome.APPLIED: 2, Outcome.REJECTED: 1}, "the next records go on"
+    (dead, why), *_ = answer.dead
+    assert dead is record
+    assert isinstance(why, Reject)
+    assert (why.stage, why.error_class) == (stage, error_class)
+    assert SECRET not in f"{why.reason} {why.hint}"
+    assert key_of(1) not in answer.held
+
+
+@pytest.mark.parametrize("name", list(MALFORMED))
+def test_what_is_held_stays_as_it_is(name: str) -> None:
+    record, _, _ = MALFORMED[name]
+    answer = batch(change(0, row=order(1)), record, plan=CHECKED)
+    assert [truth.row for truth in answer.truths] == [order(1)]
+
+
+def test_a_missing_version_column_is_a_dead_letter() -> None:
+    answer = decided(change(4, row=order(row_version=None, customer=SECRET)), plan=orders_plan(BY_COUNTER))
+    assert isinstance(answer, Reject)
+    assert answer.error_class == "VersionMissing"
+
+
+def test_a_corrected_row_replaces_what_was_rejected() -> None:
+    answer = batch(change(0), change(1, "u", order(amount="-1.00")), change(2, "u", order(amount="1.00")), plan=CHECKED)
+    assert counts(answer) == {Outcome.APPLIED: 2, Outcome.REJECTED: 1}
+    assert answer.truths[-1].row == order(amount="1.00")
+
+
+@pytest.mark.parametrize(
+    ("column", "pg_type", "value"),
+    [("weight", "string", SECRET), ("row_version", "string", SECRET), ("customer", "long", 4711)],
+)
+def test_a_type_changed_at_the_source_is_an_answer_and_its_error_shows_no_value(
+    column: str, pg_type: str, value: object
+) -> None:
+    """ALTER COLUMN ... TYPE: same column names, another writer schema. It may not end the worker (and its successor)."""
+    schema = copy.deepcopy(envelope_schema())
+    fields = schema["fields"][0]["type"][1]["fields"]
+    next(field for field in fields if field["name"] == column)["type"] = ["null", pg_type]
+    plan = orders_plan(decoders=[(SCHEMA_ID + 1, EnvelopeDecoder(schema))])
+    record = log_record(0, framed(envelope(0, row=order(**{column: value})), schema, SCHEMA_ID + 1))
+    answer = decided(record, plan=plan)
+    assert isinstance(answer, Reject)
+    assert SECRET not in answer.reason
+
+
+@pytest.mark.parametrize("position", [(2**63, 1), (1, 2**63), (-1, 5), (10**30, 1)])
+def test_a_position_beyond_the_truth_schema_is_an_answer(position: tuple[int, int]) -> None:
+    """It is written as Avro long; PostgreSQL's own positions are far below."""
+    record = change(0, source={"sequence": f'["{position[0]}","{position[1]}"]'})
+    answer = decided(record)
+    if isinstance(answer, Apply):
+        PLAN.codec.encode(answer.truth)
+
+
+# --- escalate ---------------------------------------------------------------------------------------------------------
+
+
+def test_two_contents_of_one_version_are_a_case_and_the_held_one_stays() -> None:
+    first = order(row_version=4, customer="Ada")
+    second = order(row_version=4, customer=SECRET)
+    answer = batch(change(0, row=first), change(1, "u", second), plan=orders_plan(BY_COUNTER))
+    assert counts(answer) == {Outcome.APPLIED: 1, Outcome.ESCALATED: 1}
+    (record, why), *_ = answer.dead
+    assert record.offset == 1
+    assert isinstance(why, Escalate)
+    assert SECRET not in f"{why.rule} {why.reason} {why.hint}"
+    assert [truth.row for truth in answer.truths] == [first]
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        ("2026-01-05T10:00:02.000001Z", Outcome.APPLIED),
+        ("2026-01-05T10:00:02.000000Z", Outcome.ESCALATED),
+        ("2026-01-05T09:59:58.000000Z", Outcome.ESCALATED),
+        ("2026-01-05T09:59:57.999999Z", Outcome.STALE),
+    ],
+)
+def test_last_write_wins_beyond_the_uncertainty(time: str, expected: Outcome) -> None:
+    answer = batch(change(0), change(1, "u", order(updated_at=time)), plan=orders_plan(BY_TIME))
+    assert answer.counts[expected] == 1 + (expected is Outcome.APPLIED)
+
+
+def test_a_row_deleted_within_the_uncertainty_of_its_last_write_is_deleted() -> None:
+    answer = batch(change(0), change(1, "d", order()), plan=orders_plan(BY_TIME))
+    assert [truth.op for truth in answer.truths] == [Op.CREATE, Op.DELETE]
+    assert answer.held[key_of(1)].content_hash == DELETED_HASH
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_sees_what_an_earlier_one_of_its_batch_decided() -> None:
+    answer = batch(change(0), change(1, "u", order()), change(2, "u", order(amount="3.00")), change(3, "d"))
+    assert counts(answer) == {Outcome.APPLIED: 3, Outcome.UNCHANGED: 1}
+    assert answer.held == {key_of(1): Held(make_version(1, 3), DELETED_HASH)}
+
+
+def test_what_the_batch_decided_stands_above_what_was_held() -> None:
+    old = held_of(change(0, row=order(amount="1.00")))
+    records = [change(5, "u", order(amount="2.00")), change(6, "u", order(amount="1.00"))]
+    answer = decide_batch(records, {key_of(1): old}, Guard(), PLAN)
+    assert [truth.row for truth in answer.truths] == [order(amount="2.00"), order(amount="1.00")]
+
+
+def test_keys_do_not_see_each_other() -> None:
+    answer = batch(change(0, row=order(1)), change(1, row=order(2)), change(2, "d", order(1)))
+    assert set(answer.held) == {key_of(1), key_of(2)}
+    assert answer.held[key_of(2)].content_hash == content(order(2))
+
+
+def test_an_empty_batch_counts_nothing() -> None:
+    assert not any(batch().counts.values())
+
+
+def test_truths_stand_in_the_order_of_the_log() -> None:
+    answer = batch(*(change(n, row=order(n % 3, amount=f"{n}.00")) for n in range(12)))
+    assert [truth.version for truth in answer.truths] == [make_version(1, n) for n in range(12)]
+
+
+def test_one_of_each_outcome_is_counted_once() -> None:
+    records: list[Callable[[], LogRecord]] = [
+        lambda: change(0, row=order(1)),  # applied
+        lambda: change(1, "u", order(1)),  # unchanged
+        lambda: log_record(2, None),  # ignored
+        lambda: log_record(3, b"junk"),  # rejected
+        lambda: change(4, "c", order(1), position=(1, 2), commit_time_us=1),  # duplicate
+        lambda: change(5, "u", order(1, amount="5.00"), replay_of=0, epoch=0),  # stale
+    ]
+    assert counts(batch(*(make() for make in records))) == {
+        Outcome.APPLIED: 1,
+        Outcome.UNCHANGED: 1,
+        Outcome.IGNORED: 1,
+        Outcome.REJECTED: 1,
+        Outcome.DUPLICATE: 1,
+        Outcome.STALE: 1,
+    }
