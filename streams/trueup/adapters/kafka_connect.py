@@ -105,9 +105,18 @@ class KafkaConnect:
         if answer.status_code != _NOT_FOUND:
             _data(answer)
 
-    def wait_running(self, name: str, deadline_s: float, on_state: Callable[[str], None] | None = None) -> None:
+    def wait_running(
+        self,
+        name: str,
+        deadline_s: float,
+        on_state: Callable[[str], None] | None = None,
+        *,
+        before: ConnectorStatus | None = None,
+    ) -> None:
         """Wait until the connector and its task run.
 
+        :param before: the status before settings were put or a restart was asked for. A failure that looks the same
+            is taken for the old one at first: Connect answers before it obeys.
         :raises Refused: it failed, with the causes; or it does not run in time.
         """
         began = time.monotonic()

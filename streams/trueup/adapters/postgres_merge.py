@@ -84,11 +84,10 @@ async def _merge_part(connection: Connection, how: Merge, writes: Sequence[Write
     key_indexes = [index for index, column in enumerate(plan.columns) if column.name in plan.key]
     key_indexes.sort(key=lambda index: plan.key.index(plan.columns[index].name))
     applied = 0
+    if upserts and how.has_deleted:
+        upserts = await _not_deleted_since(connection, how, upserts)
     if upserts:
-        statement = sql.upsert_unless_deleted if how.has_deleted else sql.upsert
-        applied += await _run(connection, statement, _arrays(plan, upserts, range(len(plan.columns))))
-        if how.has_deleted:
-            await _run(connection, sql.revive, _arrays(plan, upserts, ()))
+        applied += await _run(connection, sql.upsert, _arrays(plan, upserts, range(len(plan.columns))))
     if deletes:
         arrays = _arrays(plan, deletes, key_indexes)
         await _run(connection, sql.delete, arrays)
@@ -104,6 +103,21 @@ async def _merge_part(connection: Connection, how: Merge, writes: Sequence[Write
         duplicate = held[0] - applied  # whatever was applied is held at its version, too
     stale = len(writes) - applied - duplicate
     return {Outcome.APPLIED: applied, Outcome.DUPLICATE: duplicate, Outcome.STALE: stale}
+
+
+async def _not_deleted_since(connection: Connection, how: Merge, upserts: Sequence[Write]) -> Sequence[Write]:
+    """The upserts that no newer delete forbids. Keys that become rows again are deleted keys no longer.
+
+    What is read here cannot change before the commit: the partition's progress row is locked.
+    """
+    arrays = _arrays(how.plan, upserts, ())
+    cursor = await connection.execute(how.statements.find_deleted.encode(), arrays, prepare=False)
+    deleted: dict[bytes, bytes] = dict(await cursor.fetchall())
+    if not deleted:
+        return upserts
+    found = [write for write in upserts if write.key in deleted]
+    await _run(connection, how.statements.revive, _arrays(how.plan, found, ()))
+    return [write for write in upserts if write.key not in deleted or deleted[write.key] < write.version]
 
 
 async def _run(connection: Connection, statement: str, arrays: list[BinaryArray]) -> int:

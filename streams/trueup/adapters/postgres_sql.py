@@ -107,17 +107,18 @@ OPEN_DEAD_LETTERS: Final = "SELECT count(*) FROM trueup.dead_letters WHERE targe
 class BatchStatements(msgspec.Struct, frozen=True):
     """The statements of a copy. Parameters are arrays (`postgres_arrays`), a value per write, in the order named here.
 
-    :param upsert: key, version, every column. `upsert_unless_deleted` also asks whether a newer change deleted the key.
-    :param revive: key, version: forgets that keys were deleted, once they are rows again.
+    :param find_deleted: key, version; gives key and version of those that are deleted at the replica.
+    :param revive: key, version: forgets that keys were deleted, since they become rows again.
+    :param upsert: key, version, every column.
     :param delete: key, version, key columns.
     :param remember_deleted: key, version, key columns; its row count is the number of deletes applied.
     :param count_held: key, version, key columns: how many writes are at the replica in their very version.
     :param supersede: key, version.
     """
 
-    upsert: str
-    upsert_unless_deleted: str
+    find_deleted: str
     revive: str
+    upsert: str
     delete: str
     remember_deleted: str
     count_held: str
@@ -132,14 +133,11 @@ def batch_statements(plan: CopyPlan) -> BatchStatements:
     of_rows = _unnest(plan.key_columns)
     row_is_held = f"{table} t ON {_same_key(plan)}"
     return BatchStatements(
-        upsert=_upsert(plan, ""),
-        upsert_unless_deleted=_upsert(
-            plan,
-            " WHERE NOT EXISTS (SELECT FROM trueup.deleted_keys d"
-            f" WHERE d.target = {target} AND d.key = s.key AND d.version >= s.version) ORDER BY s.key",
-        ),
+        find_deleted=f"SELECT d.key, d.version FROM {of_keys} JOIN trueup.deleted_keys d"
+        f" ON d.target = {target} AND d.key = s.key",
         revive=f"DELETE FROM trueup.deleted_keys d USING {of_keys}"
         f" WHERE d.target = {target} AND d.key = s.key AND d.version < s.version",
+        upsert=_upsert(plan),
         delete=f"DELETE FROM {table} t USING {of_rows} WHERE {_same_key(plan)} AND t.{VERSION_COLUMN} < s.version",
         remember_deleted="INSERT INTO trueup.deleted_keys AS d (target, key, version)"
         f" SELECT {target}, s.key, s.version FROM {of_rows}"
@@ -160,7 +158,7 @@ def _unnest(columns: tuple[TargetColumn, ...]) -> str:
     return f"unnest({', '.join(f'%b::{kind}[]' for kind in kinds)}) AS s ({', '.join(names)})"
 
 
-def _upsert(plan: CopyPlan, condition: str) -> str:
+def _upsert(plan: CopyPlan) -> str:
     """Writes come sorted by key, and unnest keeps that order; two writers then lock rows in the same order."""
     names = [_named(column.name) for column in plan.columns]
     values = [_staged_value(index, column) for index, column in enumerate(plan.columns)]
@@ -168,7 +166,7 @@ def _upsert(plan: CopyPlan, condition: str) -> str:
     assignments = [f"{name} = excluded.{name}" for name in (*set_columns, VERSION_COLUMN)]
     return (
         f"INSERT INTO {bindable(table_name(plan))} AS t ({', '.join((*names, VERSION_COLUMN))})"
-        f" SELECT {', '.join((*values, 's.version'))} FROM {_unnest(plan.columns)}{condition}"
+        f" SELECT {', '.join((*values, 's.version'))} FROM {_unnest(plan.columns)}"
         f" ON CONFLICT ({', '.join(_named(name) for name in plan.key)}) DO UPDATE SET {', '.join(assignments)}"
         f" WHERE t.{VERSION_COLUMN} < excluded.{VERSION_COLUMN}"
     )

@@ -15,6 +15,7 @@ from trueup.demo.waiting import until
 ORDER_ID = 990_001
 REPLICAS = ("warehouse", "reporting")
 _RIGHT, _WRONG, _MENDED = Decimal("120.00"), Decimal("-120.00"), Decimal("125.00")
+_LIST_PAUSE_S = 0.5  # between two runs of a command that itself takes a second
 _ARRIVES_WITHIN_S = 60.0  # far above the window: the demo reports slowness, it does not stop for it
 
 
@@ -45,7 +46,12 @@ def show_negative_order(databases: Databases, commands: Commands, ledger: Ledger
     ledger.add({"orders": 1})
     _amounts_when(databases, _RIGHT)  # 1
     written = _set_amount(databases, ledger, _WRONG, "typing mistake")
-    letter = until(lambda: _letter(commands), what="the dead letter of the order", within_s=_ARRIVES_WITHIN_S)
+    letter = until(
+        lambda: _letter(commands),
+        what="the dead letter of the order",
+        within_s=_ARRIVES_WITHIN_S,
+        pause_s=_LIST_PAUSE_S,
+    )
     kept = _amounts(databases)  # 2
     _set_amount(databases, ledger, _MENDED, "typing mistake corrected")
     mended = _amounts_when(databases, _MENDED)
@@ -53,6 +59,7 @@ def show_negative_order(databases: Databases, commands: Commands, ledger: Ledger
         lambda: _letter(commands, superseded=True),
         what="the dead letter superseded",
         within_s=_ARRIVES_WITHIN_S,
+        pause_s=_LIST_PAUSE_S,
     )  # 3
     checks.add(
         "a negative amount is rejected",

@@ -23,6 +23,7 @@ from trueup.demo.workers import DECIDE, Workers, apply_worker
 from trueup.demo.writers import ROLLED_BACK
 
 _FILLED_WITHIN_S = 240.0  # 150,000 rows; seconds on an idle machine, and nobody waits for it when it is quicker
+_COUNT_PAUSE_S = 0.3  # counting costs the servers some 10 ms for each 100,000 rows
 _RECOVERED_WITHIN_S = 60.0  # Kafka gives a killed worker's partitions to its successor after 10 s
 _DRAINED_WITHIN_S = 90.0
 _KILLED = (DECIDE, apply_worker("warehouse"))  # the probes are read at the warehouse: they see both kills
@@ -104,7 +105,7 @@ class Performance:
             return not waiting
 
         try:
-            until(filled, what="every copy is filled", within_s=_FILLED_WITHIN_S, pause_s=0.2)
+            until(filled, what="every copy is filled", within_s=_FILLED_WITHIN_S, pause_s=_COUNT_PAUSE_S)
         except NotInTime:
             missing = ", ".join(f"{place.name} {self._rows_of(place)}" for place in waiting)
             self.checks.add("existing rows are in every copy", False, missing)

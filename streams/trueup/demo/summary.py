@@ -96,6 +96,8 @@ def copies_view(status: Status, verification: Verification) -> RenderableType:
         title="Every copy",
         caption="p50 and p99 as the workers measured them, with the snapshot and the outages",
         box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     for heading in ("table", "replica"):
         table.add_column(heading, no_wrap=True)

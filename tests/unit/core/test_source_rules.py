@@ -1,0 +1,138 @@
+"""What makes a table of a source impossible to capture, and what must change there."""
+
+import msgspec
+import pytest
+
+from trueup.core.source_rules import (
+    needs_full_identity,
+    parts_to_identify,
+    problems_with_server,
+    problems_with_source,
+)
+from trueup.model.columns import Column
+from trueup.model.registration import ColumnVersion, Owner, Source, Table
+from trueup.model.source_table import (
+    CaptureRole,
+    SourceColumn,
+    SourceIndex,
+    SourcePartition,
+    SourceServer,
+    SourceTable,
+)
+
+TABLE = Table(table="orders", owner=Owner(system="shop"), source=Source(table="public.orders"), key=["id"])
+SERVER = SourceServer(version=180000, wal_level="logical", database="shop", user="owner")
+ROLE = CaptureRole(name="capture", may_replicate=True, sees_all_rows=False)
+PART = SourcePartition(schema="public", table="orders", replica_identity="d", toast=False)
+FOUND = SourceTable(
+    schema="public",
+    table="orders",
+    kind="r",
+    persistence="p",
+    row_security=False,
+    owned=True,
+    columns=(
+        SourceColumn(column=Column(name="id", pg_type="bigint", nullable=False)),
+        SourceColumn(column=Column(name="note", pg_type="text", nullable=True)),
+    ),
+    unique=(SourceIndex(columns=("id",), primary=True),),
+    partitions=(PART,),
+)
+NUMBER = SourceIndex(columns=("number",))
+
+
+def changed(**fields: object) -> SourceTable:
+    return msgspec.structs.replace(FOUND, **fields)
+
+
+def primaries(found: SourceTable | None, table: Table = TABLE) -> list[str]:
+    return [problem.primary for problem in problems_with_source(table, found, SERVER, ROLE)]
+
+
+def test_a_plain_table_has_no_problem_and_needs_no_change() -> None:
+    assert primaries(FOUND) == []
+    assert parts_to_identify(TABLE, FOUND) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (None, "does not exist"),
+        (changed(unique=()), "has no key"),
+        (changed(unique=(NUMBER,)), "is no key of table"),
+        (changed(kind="v"), "is no table"),
+        (changed(persistence="u"), "unlogged"),
+        (changed(row_security=True), "row level security"),
+        (changed(owned=False), "does not own"),
+        (
+            changed(
+                columns=(SourceColumn(column=Column(name="m", pg_type="integer[]", nullable=True), dimensions=2),)
+            ),
+            "2 dimensions",
+        ),
+        (
+            changed(
+                partitions=(msgspec.structs.replace(PART, toast=True),),
+                columns=(SourceColumn(column=Column(name="v", pg_type="text", nullable=True), virtual=True),),
+            ),
+            "generated when it is read",
+        ),
+    ],
+)
+def test_what_cannot_be_captured_is_refused_with_the_reason(found: SourceTable | None, says: str) -> None:
+    (primary,) = primaries(found)
+    assert says in primary
+
+
+def test_every_problem_has_a_cure() -> None:
+    found = changed(unique=(), kind="v", row_security=True, owned=False)
+    problems = problems_with_source(TABLE, found, SERVER, ROLE)
+    assert len(problems) == 4
+    assert all(problem.hint and problem.file == "schemas/tables/orders.yaml" for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("server", "role", "says"),
+    [
+        (msgspec.structs.replace(SERVER, wal_level="replica"), ROLE, "wal_level"),
+        (SERVER, None, "does not exist"),
+        (SERVER, msgspec.structs.replace(ROLE, may_replicate=False), "may not replicate"),
+    ],
+)
+def test_a_server_that_cannot_be_captured(server: SourceServer, role: CaptureRole | None, says: str) -> None:
+    (problem,) = problems_with_server(TABLE, server, role, "capture")
+    assert says in problem.primary
+
+
+def test_whole_rows_are_logged_where_values_can_lie_out_of_line() -> None:
+    toast = msgspec.structs.replace(PART, toast=True)
+    assert parts_to_identify(TABLE, changed(partitions=(toast,))) == [toast]
+    done = msgspec.structs.replace(toast, replica_identity="f")
+    assert parts_to_identify(TABLE, changed(partitions=(done,))) == []
+
+
+def test_whole_rows_are_logged_for_a_version_column() -> None:
+    table = msgspec.structs.replace(TABLE, version=ColumnVersion(column="changed_at"))
+    assert needs_full_identity(table, FOUND)
+
+
+def test_a_unique_key_needs_identity() -> None:
+    table = msgspec.structs.replace(TABLE, key=["number"])
+    found = changed(unique=(*FOUND.unique, NUMBER))
+    assert primaries(found, table) == []
+    assert needs_full_identity(table, found)
+    identified = changed(unique=(*FOUND.unique, SourceIndex(columns=("number",), replica_identity=True)))
+    assert not needs_full_identity(table, identified)
+
+
+def test_an_identity_that_lacks_the_key_is_replaced() -> None:
+    nothing = msgspec.structs.replace(PART, replica_identity="n")
+    assert parts_to_identify(TABLE, changed(partitions=(nothing,))) == [nothing]
+    other = msgspec.structs.replace(PART, replica_identity="i")
+    index = SourceIndex(columns=("number",), replica_identity=True)
+    assert parts_to_identify(TABLE, changed(partitions=(other,), unique=(*FOUND.unique, index))) == [other]
+
+
+def test_each_leaf_partition_has_its_own_identity() -> None:
+    leaves = tuple(SourcePartition(schema="p", table=f"o{n}", replica_identity="d", toast=n == 1) for n in range(3))
+    assert parts_to_identify(TABLE, changed(kind="p", partitions=leaves)) == list(leaves)
