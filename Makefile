@@ -89,14 +89,6 @@ properties: setup ## Tests of many generated inputs; no servers
 integration: setup ## Tests on the real local stack
 	$(BIN)/pytest $(PYTEST_ARGS) tests/integration
 
-.PHONY: chaos-kills
-chaos-kills: setup ## The longer suite: workers killed and stopped under load, then verified
-	$(BIN)/pytest $(PYTEST_ARGS) -m chaos tests/chaos
-
-.PHONY: bench-drain
-bench-drain: setup ## Drain 200,000 captured changes beside a bare loop; the last line is JSON
-	$(BIN)/python -m tests.benchmarks.drain
-
 .PHONY: wheel
 wheel: setup ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

@@ -5,9 +5,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from msgspec.structs import replace
 
 from tests.integration.scratch_system import Killed, ScratchSystem, scratch_system
 from tests.waiting import eventually
@@ -56,17 +56,19 @@ def captured(system: ScratchSystem, table: str) -> list[ChangeEvent]:
     while len(ended) < len(partitions):
         message = consumer.poll(10)
         assert message is not None
+        partition, offset = message.partition(), message.offset()
+        assert partition is not None
+        assert offset is not None
         if message.error():
-            ended.add(message.partition())
+            ended.add(partition)
             continue
         if (value := message.value()) is None:
             continue
         (schema_id,) = struct.unpack(">I", value[1:5])
         if schema_id not in decoders:
             decoders[schema_id] = EnvelopeDecoder(registry.schema_by_id(schema_id))
-        record = LogRecord(
-            topic, message.partition(), message.offset(), 0, message.key(), value, tuple(message.headers() or ())
-        )
+        headers = tuple((name, text) for name, text in dict(message.headers() or ()).items() if isinstance(text, bytes))
+        record = LogRecord(topic, partition, offset, 0, message.key(), value, headers)
         event = decode(record, decoders)
         assert isinstance(event, ChangeEvent)
         events.append(event)
@@ -142,7 +144,7 @@ def test_a_table_that_joins_later_is_filled_while_others_stream(system: ScratchS
         system.execute(f"UPDATE {system.name}.late SET v = {n} WHERE id = {n * 3}")
         system.execute(f"UPDATE {system.name}.orders SET amount = {n} WHERE id = {n % 100 + 1}")
     system.execute(f"DELETE FROM {system.name}.late WHERE id <= 10")
-    expected = dict(system.database.execute(f"SELECT id, v FROM {system.name}.late".encode()).fetchall())
+    expected = {row[0]: row[1] for row in system.database.execute(f"SELECT id, v FROM {system.name}.late".encode())}
 
     def same() -> bool:
         rows = rows_of(captured(system, "late")).values()
@@ -168,8 +170,8 @@ def test_a_table_that_is_not_registered_any_more_leaves_the_publication(system: 
 def test_another_number_of_partitions_is_refused(system: ScratchSystem) -> None:
     with_orders(system)
     system.apply()
-    kafka = msgspec.structs.replace(system.settings.kafka, partitions=system.settings.kafka.partitions + 1)
-    system.settings = msgspec.structs.replace(system.settings, kafka=kafka)
+    kafka = replace(system.settings.kafka, partitions=system.settings.kafka.partitions + 1)
+    system.settings = replace(system.settings, kafka=kafka)
     with pytest.raises(TopicChanged, match="partitions"):
         system.plan()
 
@@ -177,12 +179,14 @@ def test_another_number_of_partitions_is_refused(system: ScratchSystem) -> None:
 @pytest.mark.parametrize("part", ["kafka", "connect", "registry"])
 def test_a_part_that_does_not_answer_is_named_in_time(system: ScratchSystem, part: str) -> None:
     with_orders(system)
-    nowhere = {
-        "kafka": {"kafka": KafkaSettings(bootstrap_servers="127.0.0.1:1")},
-        "connect": {"connect": ConnectSettings(url="http://127.0.0.1:1")},
-        "registry": {"registry": RegistrySettings(url="http://127.0.0.1:1")},
-    }[part]
-    system.settings = msgspec.structs.replace(system.settings, **nowhere)
+    settings = system.settings
+    match part:
+        case "kafka":
+            system.settings = replace(settings, kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1"))
+        case "connect":
+            system.settings = replace(settings, connect=ConnectSettings(url="http://127.0.0.1:1"))
+        case _:
+            system.settings = replace(settings, registry=RegistrySettings(url="http://127.0.0.1:1"))
     began = time.monotonic()
     with pytest.raises(TrueUpError, match=f'cannot reach "{part}"'):
         system.plan()

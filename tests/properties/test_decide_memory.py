@@ -9,7 +9,7 @@ from trueup.model.decision import Outcome
 from trueup.model.errors import BrokenInvariant
 from trueup.model.event import Position
 from trueup.model.version import EPOCH_MAX
-from trueup.runtime.decide_agent import PartitionMemory
+from trueup.runtime.partition_memory import PartitionMemory
 
 METADATA_BYTES_MAX = 4_096
 """offset.metadata.max.bytes of a broker that nobody configured."""

@@ -75,7 +75,9 @@ def decide(record: LogRecord, held: Held | None, guard: Guard, plan: DecidePlan)
         return version, moved
 
     row = None if event.op is Op.DELETE else event.row
-    row_bytes = None if row is None else plan.codec.encode_row(row)
+    row_bytes = None if row is None else _row_bytes(row, plan)
+    if isinstance(row_bytes, Reject):
+        return row_bytes, moved
     content_hash = DELETED_HASH if row_bytes is None else hash_row(row_bytes)
     verdict = compare(event, version, content_hash, held, plan.version_column)
     if verdict is not None:
@@ -86,6 +88,15 @@ def decide(record: LogRecord, held: Held | None, guard: Guard, plan: DecidePlan)
         return flags, moved
     cause = cause_of(event.before if row is None else row, plan.table)
     return route(event, version, content_hash, row_bytes, flags, cause), moved
+
+
+def _row_bytes(row: dict[str, Any], plan: DecidePlan) -> bytes | Reject:
+    """The row in the registered types; a value of another type says that the source's column changed."""
+    try:
+        return plan.codec.encode_row(row)
+    except (TypeError, ValueError, AttributeError, OverflowError) as exc:
+        reason = f"a column has another type than the registered one: {type(exc).__name__}"
+        return Reject("validate", "TypeChanged", reason, "see what changed at the source, then: trueup apply")
 
 
 class BatchDecision(msgspec.Struct):

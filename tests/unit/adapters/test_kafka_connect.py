@@ -6,7 +6,9 @@ import pytest
 from trueup.adapters.kafka_connect import ConnectorStatus, KafkaConnect, causes
 from trueup.model.errors import Refused, Unreachable
 
-TRACE = "org.ConnectException: outer\n\tat a.B(C.java:1)\nCaused by: io.Debezium: inner\n\tat d.E(F.java:2)\n\t... 3 more\n"
+TRACE = (
+    "org.ConnectException: outer\n\tat a.B(C.java:1)\nCaused by: io.Debezium: inner\n\tat d.E(F.java:2)\n\t... 3 more\n"
+)
 
 
 def connect(answers: dict[str, httpx.Response]) -> KafkaConnect:

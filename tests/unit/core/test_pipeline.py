@@ -307,9 +307,9 @@ def test_a_corrected_row_replaces_what_was_rejected() -> None:
     [("weight", "string", SECRET), ("row_version", "string", SECRET), ("customer", "long", 4711)],
 )
 def test_a_type_changed_at_the_source_is_an_answer_and_its_error_shows_no_value(
-    column: str, pg_type: str, value: object
+    column: str, pg_type: str, value: Any
 ) -> None:
-    """ALTER COLUMN ... TYPE: same column names, another writer schema. It may not end the worker (and its successor)."""
+    """ALTER COLUMN ... TYPE: the same names in another schema. It may not end the worker."""
     schema = copy.deepcopy(envelope_schema())
     fields = schema["fields"][0]["type"][1]["fields"]
     next(field for field in fields if field["name"] == column)["type"] = ["null", pg_type]

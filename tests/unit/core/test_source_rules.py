@@ -65,9 +65,7 @@ def test_a_plain_table_has_no_problem_and_needs_no_change() -> None:
         (changed(row_security=True), "row level security"),
         (changed(owned=False), "does not own"),
         (
-            changed(
-                columns=(SourceColumn(column=Column(name="m", pg_type="integer[]", nullable=True), dimensions=2),)
-            ),
+            changed(columns=(SourceColumn(column=Column(name="m", pg_type="integer[]", nullable=True), dimensions=2),)),
             "2 dimensions",
         ),
         (
