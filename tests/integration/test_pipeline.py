@@ -16,7 +16,7 @@ def write_orders(pipeline: Pipeline, start: int, count: int) -> None:
     pipeline.query(
         "shop",
         "INSERT INTO orders (order_id, customer_id, sku, quantity, amount, currency, status, reference, change_reason,"
-        " placed_at, updated_at) SELECT n, 1, 'sku-test', 1, n / 100.0, 'EUR', 'placed', %s::uuid, 'test', now(), now()"
+        " placed_at, updated_at) SELECT n, 1, 'sku-test', 1, n / 100.0, 'EUR', 'new', %s::uuid, 'test', now(), now()"
         " FROM generate_series(%s, %s) AS n",
         (str(uuid.uuid4()), start, start + count - 1),
     )

@@ -12,7 +12,7 @@ import structlog
 from faust.types import TP
 
 from trueup.model.errors import Retryable, Stop, Unreachable
-from trueup.runtime import batch_lane
+from trueup.runtime import lane as batch_lane
 from trueup.runtime.batch_lane import Batch, Lane
 
 ORDERS_0, ORDERS_1 = TP("shop.public.orders", 0), TP("shop.public.orders", 1)

@@ -28,6 +28,8 @@ _decode_sequence = msgspec.json.Decoder(list[str | None]).decode
 
 # The parts of Debezium's source block that are obeyed; another connector's block (MariaDB's) lacks some of them.
 _SOURCE_FIELDS: Final = ("name", "ts_ms", "schema", "table", "sequence")
+_LSN_MAX: Final = (1 << 63) - 1  # travels as Avro long
+_LSN_DIGITS_MAX: Final = 19
 _OFFSET_DIGITS_MAX: Final = 18  # below 2**63, as Kafka's offsets are
 
 
@@ -113,6 +115,8 @@ def _event(record: LogRecord, envelope: dict[str, Any]) -> ChangeEvent | Ignorab
     epoch, replay_of = _headers(record)
     if epoch is None:
         return _reject("EpochMissing", f"header {EPOCH_HEADER} is missing: the record was not written by our connector")
+    if replay_of is None and any(name == REPLAY_HEADER for name, _ in record.headers):
+        return _reject("ReplayMalformed", f"header {REPLAY_HEADER} does not say which record is replayed")
     source = envelope["source"]
     try:
         position = _position(op, source)
@@ -160,7 +164,14 @@ def _position(op: Op, source: dict[str, Any]) -> Position | None:
     if change is None:
         msg = "no position of the change"
         raise ValueError(msg)
-    return Position(int(commit or 0), int(change))
+    return Position(_lsn(commit or "0"), _lsn(change))
+
+
+def _lsn(text: str) -> int:
+    if not text.isdigit() or len(text) > _LSN_DIGITS_MAX or int(text) > _LSN_MAX:
+        msg = "no position in a log"
+        raise ValueError(msg)
+    return int(text)
 
 
 def _commit_time_us(source: dict[str, Any]) -> int:

@@ -20,7 +20,7 @@ from trueup.model.version import RANK_MAX, RANK_MIN, Version, epoch_of, make_ver
 
 STAGE: Final = "order"
 _EPOCH_START: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")  # numeric arrives as text of up to 131,072 digits
 
 
 class Guard(msgspec.Struct, frozen=True, gc=False):
@@ -38,10 +38,10 @@ def check_position(event: ChangeEvent, guard: Guard) -> Skip | Guard:
     """
     if event.position is None or event.replay_of is not None:
         return guard
-    if event.epoch > guard.epoch or event.position >= guard.position:
-        return Guard(event.epoch, event.position, event.commit_time_us)
     if event.epoch < guard.epoch:
         return Skip(Outcome.STALE, "epoch is over")
+    if event.epoch > guard.epoch or event.position >= guard.position:
+        return Guard(event.epoch, event.position, event.commit_time_us)
     if event.commit_time_us <= guard.commit_time_us:
         return Skip(Outcome.DUPLICATE, "repeated by the capture")
     raise SourceWentBack(

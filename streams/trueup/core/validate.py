@@ -26,7 +26,7 @@ def validate(event: ChangeEvent, key_columns: frozenset[str], toastable: tuple[s
     """
     try:
         key = _decode_key(event.key)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Reject(STAGE, "KeyMalformed", "the key is not a JSON object", "see key.converter of the connector")
     if key.keys() != key_columns:
         return Reject(

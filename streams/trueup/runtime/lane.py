@@ -75,7 +75,8 @@ class PartitionState:
         self.in_flight: Batch | None = None
         self.in_flight_since = 0.0
         self.task: asyncio.Task[None] | None = None
-        self.failures = 0
+        self.process_failures = 0
+        self.prepare_failures = 0
         self.trouble: Retryable | None = None
 
 
@@ -121,11 +122,12 @@ class Lane:
             self._stop(batch.tp, state, exc)
         except Retryable as exc:
             state.ready, state.in_flight = False, None
-            self._prepare_later(batch.tp, state, exc)
+            state.process_failures += 1
+            self._prepare_later(batch.tp, state, exc, state.process_failures)
         except BaseException as exc:
             exit_process(exc)
         else:
-            state.position, state.in_flight, state.failures, state.trouble = batch.end, None, 0, None
+            state.position, state.in_flight, state.process_failures, state.trouble = batch.end, None, 0, None
             self._wake()
 
     def _stop(self, tp: TP, state: PartitionState, exc: Stop) -> None:
@@ -134,12 +136,13 @@ class Lane:
             "table stopped", topic=tp.topic, partition=tp.partition, error=exc.primary, detail=exc.detail, hint=exc.hint
         )
 
-    def _prepare_later(self, tp: TP, state: PartitionState, exc: Retryable) -> None:
-        if state.trouble is None:  # named once, however often it is tried
+    def _prepare_later(self, tp: TP, state: PartitionState, exc: Retryable, failures: int) -> None:
+        if self.partitions.get(tp) is not state:
+            return  # given up meanwhile: preparing it would fence its new owner
+        if state.process_failures + state.prepare_failures == 1:  # named once, however often it is tried
             log.warning("partition waits", topic=tp.topic, partition=tp.partition, error=exc.primary, detail=exc.detail)
         state.trouble = exc
-        state.failures += 1
-        delay_s = min(_BACKOFF_S_MAX, _BACKOFF_S_FIRST * 2 ** min(state.failures - 1, 10))
+        delay_s = min(_BACKOFF_S_MAX, _BACKOFF_S_FIRST * 2 ** min(failures - 1, 10))
         state.task = asyncio.create_task(self._prepare(tp, state, delay_s), name=f"prepare-{tp.topic}-{tp.partition}")
 
     async def _prepare(self, tp: TP, state: PartitionState, delay_s: float = 0.0) -> None:
@@ -149,7 +152,8 @@ class Lane:
         except asyncio.CancelledError:
             raise
         except Retryable as exc:
-            self._prepare_later(tp, state, exc)
+            state.prepare_failures += 1
+            self._prepare_later(tp, state, exc, state.prepare_failures)
             return
         except Stop as exc:
             self._stop(tp, state, exc)
@@ -159,9 +163,15 @@ class Lane:
         if self.partitions.get(tp) is not state or self.consumer is None:
             return
         if state.trouble is not None:
-            log.info("partition goes on", topic=tp.topic, partition=tp.partition, after_failures=state.failures)
+            log.info(
+                "partition goes on",
+                topic=tp.topic,
+                partition=tp.partition,
+                after_failures=state.prepare_failures + state.process_failures,
+            )
         await self.consumer.seek_to(tp, position)
-        state.position, state.ready, state.trouble, state.failures = position, True, None, 0
+        # Failures of batches are forgotten by a batch that went through, not by a part that answers and then refuses.
+        state.position, state.ready, state.trouble, state.prepare_failures = position, True, None, 0
         self._wake()
 
     def _wake(self) -> None:
@@ -185,4 +195,7 @@ class Lane:
             task.cancel()
         await asyncio.gather(*leftover, return_exceptions=True)
         for tp in states:
-            await self.handler.release(tp)
+            try:
+                await self.handler.release(tp)
+            except Retryable as exc:  # a goodbye to a dead part keeps no other partition
+                log.warning("partition given up", topic=tp.topic, partition=tp.partition, error=exc.primary)

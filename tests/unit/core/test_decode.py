@@ -197,7 +197,11 @@ def test_an_epoch_beyond_the_version_is_rejected(epoch: bytes) -> None:
     assert rejected(log_record(0, change(0).value, headers=((EPOCH_HEADER, epoch),))) == "EpochMissing"
 
 
-@pytest.mark.parametrize("replay_of", [b"", b"x", b"-1", b"18446744073709551616", b"9" * 5_000], ids=["empty", "text", "negative", "2**64", "long"])
+@pytest.mark.parametrize(
+    "replay_of",
+    [b"", b"x", b"-1", b"18446744073709551616", b"9" * 5_000],
+    ids=["empty", "text", "negative", "2**64", "long"],
+)
 def test_a_replay_without_the_age_of_its_original_is_rejected(replay_of: bytes) -> None:
     """Taken as no replay it would be the newest change of its key: an old value would come back."""
     headers = ((EPOCH_HEADER, b"1"), (REPLAY_HEADER, replay_of))
