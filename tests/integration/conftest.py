@@ -7,6 +7,8 @@ import pytest
 
 from tests.conftest import Starting
 from tests.pipeline import Pipeline
+from trueup.model.settings import Settings
+from trueup.runtime.cli_project import open_settings
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +21,9 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory, starting: Starting) -> It
         yield running
     finally:
         running.stop()
+
+
+@pytest.fixture(scope="session")
+def stack_settings(pipeline: Pipeline) -> Settings:
+    """Settings of the running stack, for tests that make systems of their own there."""
+    return open_settings(pipeline.folder.project_dir)

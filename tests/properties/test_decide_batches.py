@@ -1,6 +1,7 @@
 """Properties of decide_batch over whole partitions: splits, versions, replays, lost state (design 6)."""
 
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -165,7 +166,7 @@ def test_any_split_into_batches_decides_the_same(name: str, records: list[LogRec
     for record in records:
         one_by_one.take([record])
     edges = sorted({0, len(records), *(cut for cut in cuts if cut < len(records))})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         split.take(records[start:end])
     whole.take(records)
     for other in (split, whole):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -13,7 +14,7 @@ from faust.types import TP
 
 from trueup.model.errors import Retryable, Stop, Unreachable
 from trueup.runtime import lane as batch_lane
-from trueup.runtime.batch_lane import Batch, Lane
+from trueup.runtime.lane import Batch, Lane
 
 ORDERS_0, ORDERS_1 = TP("shop.public.orders", 0), TP("shop.public.orders", 1)
 
@@ -300,7 +301,7 @@ def test_processing_that_fails_again_and_again_backs_off_although_preparing_work
                     break
                 await passes(0.5)
         times = handler.times("prepare")[1:]
-        pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert pauses[-1] > 2 * pauses[0], pauses
 
     run(test)
@@ -463,7 +464,7 @@ def test_a_batch_that_fails_while_it_is_revoked_is_not_prepared_anew() -> None:
 
 @pytest.mark.parametrize("where", ["process", "prepare"])
 def test_a_cancelled_task_whose_cleaning_up_fails_is_not_prepared_anew(where: str) -> None:
-    """A client's goodbye to a dead broker raises while the task is cancelled; the partition is somebody else's by then."""
+    """A client's goodbye to a dead broker raises while the task is cancelled; somebody else has the partition."""
 
     async def test() -> None:
         handler = FakeHandler()

@@ -76,7 +76,7 @@ def _row_of(union: Any) -> dict[str, Any]:
     if row is None or "fields" not in row:
         msg = "its before image is no row"
         raise ValueError(msg)
-    return row  # type: ignore[no-any-return]
+    return row
 
 
 def decode(record: LogRecord, decoders: Mapping[int, EnvelopeDecoder]) -> ChangeEvent | Ignorable | Reject:
