@@ -9,7 +9,11 @@ from trueup.adapters.kafka_errors import from_kafka
 from trueup.model.errors import DecodeFailed, Fenced, NextStep, Stop, TopicChanged, TrueUpError, Unreachable
 
 ALL = sorted(
-    {cls for _, cls in inspect.getmembers(kafka, inspect.isclass) if issubclass(cls, kafka.KafkaError)},
+    {
+        cls
+        for _, cls in inspect.getmembers(kafka, inspect.isclass)
+        if issubclass(cls, kafka.KafkaError) and cls is not kafka.BrokerResponseError  # which has no code of its own
+    },
     key=lambda cls: cls.__name__,
 )
 

@@ -7,6 +7,7 @@ import psycopg.errors
 import psycopg_pool
 import pytest
 
+from trueup.adapters.postgres_arrays import Unencodable
 from trueup.adapters.postgres_errors import Meaning, describe, find_meaning, meaning_of, translate
 from trueup.model.errors import NextStep, RowRefused, Stop, TransientReplica
 
@@ -60,8 +61,7 @@ def test_a_class_of_conditions_without_a_class_of_psycopg_is_known_too() -> None
     "error",
     [
         psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes"),
-        UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"),
-        OverflowError("int too big to convert"),
+        Unencodable("a value is no text: UnicodeEncodeError"),
     ],
 )
 def test_a_value_that_cannot_be_sent_is_the_fault_of_its_row(error: Exception) -> None:

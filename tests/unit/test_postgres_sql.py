@@ -7,7 +7,7 @@ import pytest
 from tests.replica_batches import ORDERS, column, plan_of
 from trueup.adapters import postgres_ddl as ddl
 from trueup.adapters import postgres_sql as sql
-from trueup.adapters.postgres_arrays import array_literal, binary_array
+from trueup.adapters.postgres_arrays import Unencodable, array_literal, binary_array
 from trueup.model.registration import ColumnRule
 
 HOSTILE = ['x"; DROP TABLE y; --', "100%", "%(a)s", "50%s", "select", "Mixed Case", "a'b", "é" * 31, "tab\tle"]
@@ -112,6 +112,26 @@ def test_an_adopted_table_begins_with_the_lowest_version() -> None:
 )
 def test_an_array_travels_as_its_text(values: list[object], text: str) -> None:
     assert array_literal(values) == text
+
+
+@pytest.mark.parametrize(
+    ("staged_type", "value"),
+    [
+        ("text", "\ud800 SECRET"),
+        ("text", 5),
+        ("int8", 2**63),
+        ("int8", "SECRET"),
+        ("float4", 1e300),
+        ("bytea", 5),
+        ("bytea", "SECRET"),
+        ("text[]", 5),
+    ],
+)
+@pytest.mark.parametrize("others", [[], [None]])
+def test_a_value_without_a_form_is_named_by_type_alone(staged_type: str, value: object, others: list[None]) -> None:
+    with pytest.raises(Unencodable, match=re.escape(staged_type)) as refused:
+        binary_array(staged_type, [value, *others])
+    assert "SECRET" not in str(refused.value)
 
 
 def test_a_column_is_one_array_with_and_without_nulls() -> None:

@@ -7,7 +7,7 @@ every element for its type; here the type is known from the plan.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import Any, Final
 
@@ -20,6 +20,10 @@ _HEADER: Final = struct.Struct(">iiIii")  # dimensions, has nulls, element type,
 _LENGTH: Final = struct.Struct(">i")
 _NULL: Final = _LENGTH.pack(-1)
 _FIXED: Final = {"bool": ("?", 1), "int8": ("q", 8), "float4": ("f", 4), "float8": ("d", 8)}  # struct code, bytes
+
+
+class Unencodable(ValueError):
+    """A value has no form as the staged type: a lone surrogate, too large a number, a type of another schema."""
 
 
 class BinaryArray:
@@ -49,7 +53,14 @@ def transport_type(staged_type: str) -> str:
 
 
 def binary_array(staged_type: str, values: Sequence[Any]) -> BinaryArray:
-    """A column of a batch. Raises UnicodeEncodeError, OverflowError or struct.error for a value without a form."""
+    """A column of a batch. Raises Unencodable."""
+    try:
+        return BinaryArray(_encoded(staged_type, values))
+    except (TypeError, ValueError, OverflowError, struct.error) as error:
+        raise Unencodable(f"a value is no {staged_type}: {type(error).__name__}") from error
+
+
+def _encoded(staged_type: str, values: Sequence[Any]) -> bytes:
     if staged_type.endswith("[]"):
         values = [None if value is None else array_literal(value) for value in values]
     kind = transport_type(staged_type)
@@ -58,7 +69,7 @@ def binary_array(staged_type: str, values: Sequence[Any]) -> BinaryArray:
         body = _nullable(kind, values) if has_nulls else _fixed(kind, values)
     else:
         body = _variable(kind, values)
-    return BinaryArray(_HEADER.pack(1, has_nulls, _OIDS[kind], len(values), 1) + body)
+    return _HEADER.pack(1, has_nulls, _OIDS[kind], len(values), 1) + body
 
 
 def _fixed(kind: str, values: Sequence[Any]) -> bytes:
@@ -73,10 +84,10 @@ def _nullable(kind: str, values: Sequence[Any]) -> bytes:
 
 
 def _variable(kind: str, values: Sequence[Any]) -> bytes:
-    encode: Callable[[Any], bytes] = str.encode if kind == "text" else bytes
     pack = _LENGTH.pack
-    encoded = [None if value is None else encode(value) for value in values]
-    return b"".join([_NULL if value is None else pack(len(value)) + value for value in encoded])
+    if kind == "text":
+        values = [None if value is None else str.encode(value) for value in values]
+    return b"".join([_NULL if value is None else pack(len(value)) + value for value in values])
 
 
 def array_literal(values: Sequence[Any]) -> str:

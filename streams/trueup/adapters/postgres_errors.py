@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import enum
-import struct
 from typing import Final
 
 import psycopg
 
+from trueup.adapters.postgres_arrays import Unencodable
 from trueup.model.errors import RowRefused, Stop, TransientReplica, TrueUpError
 
 
@@ -89,9 +89,6 @@ _BY_CLASS: Final[tuple[tuple[type[psycopg.Error], Meaning], ...]] = (
     (psycopg.InternalError, Meaning.STOP),
 )
 
-UNENCODABLE: Final = (UnicodeEncodeError, OverflowError, struct.error)
-"""A value without a form at PostgreSQL: a lone surrogate, too large a number."""
-
 
 def find_meaning(error: psycopg.Error | type[psycopg.Error]) -> Meaning | None:
     """The entry of the table, or None where there is none."""
@@ -104,7 +101,7 @@ def find_meaning(error: psycopg.Error | type[psycopg.Error]) -> Meaning | None:
 
 def meaning_of(error: Exception) -> Meaning:
     """What to do. An error nobody thought of stops the table rather than lose a row."""
-    if isinstance(error, UNENCODABLE):
+    if isinstance(error, Unencodable):
         return Meaning.ROW
     if isinstance(error, psycopg.Error):
         return find_meaning(error) or Meaning.STOP
@@ -113,6 +110,8 @@ def meaning_of(error: Exception) -> Meaning:
 
 def describe(error: Exception) -> str:
     """An error in words without column values: its class, and the objects the server names."""
+    if isinstance(error, Unencodable):
+        return str(error)
     words = [type(error).__name__]
     if isinstance(error, psycopg.Error):
         diagnostic = error.diag

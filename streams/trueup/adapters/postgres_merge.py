@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 import psycopg
 
-from trueup.adapters.postgres_arrays import BinaryArray, binary_array
-from trueup.adapters.postgres_errors import UNENCODABLE, Meaning, describe, meaning_of
+from trueup.adapters.postgres_arrays import BinaryArray, Unencodable, binary_array
+from trueup.adapters.postgres_errors import Meaning, describe, meaning_of
 from trueup.adapters.postgres_sql import BatchStatements
 from trueup.model.decision import Outcome
 from trueup.model.errors import BrokenInvariant, DeadLetterCapReached
@@ -57,7 +57,7 @@ async def merge(connection: Connection, how: Merge, writes: Sequence[Write]) -> 
         try:
             async with connection.transaction():
                 part_counts = await _merge_part(connection, how, part)
-        except (psycopg.Error, *UNENCODABLE) as error:
+        except (psycopg.Error, Unencodable) as error:
             if meaning_of(error) is not Meaning.ROW:
                 raise
             if len(part) > 1:

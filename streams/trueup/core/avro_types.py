@@ -26,7 +26,6 @@ _PRIMITIVES: Final[dict[str, str]] = {
     "text": "string",
     "character varying": "string",
     "character": "string",
-    "name": "string",
     "citext": "string",
     "uuid": "string",
     "json": "string",

@@ -47,8 +47,8 @@ def table_topics(table: Table, settings: Settings, copies: int) -> list[TopicSpe
                 "delete.retention.ms": str(_DELETE_RETENTION_MS),
             },
         ),
-        # One partition: letters are few, and read in the order in which they came.
-        _spec(table.dead_letter_topic, 1, copies, _deleted_after(kafka.capture_retention_ms)),
+        # As many as captured: a letter lies in the partition its change came from, in one transaction with its truths.
+        _spec(table.dead_letter_topic, kafka.partitions, copies, _deleted_after(kafka.capture_retention_ms)),
     ]
 
 

@@ -92,6 +92,8 @@ def demo(
         finally:
             _leave(folder, performance, steps, keep=keep, remove=summary is not None and summary.held)  # 4
     if not summary.held:
+        for check in performance.checks.failed:
+            steps.say(f"not held: {check.claim}")
         steps.say(f"logs are in {folder.log_dir} and {folder.stack.state_dir / 'logs'}")
         raise typer.Exit(_EXIT_NOT_HELD)
 

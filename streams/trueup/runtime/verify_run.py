@@ -84,21 +84,24 @@ class Verification:
         try:
             with psycopg.connect(dsn, connect_timeout=8, autocommit=True) as connection:
                 row = connection.execute(
-                    "UPDATE trueup.heartbeat SET beat = beat + 1, beaten_at = clock_timestamp() RETURNING beat"
+                    "UPDATE trueup.heartbeat SET beat = beat + 1, beaten_at = clock_timestamp()"
+                    " WHERE system = %s RETURNING beat",
+                    (system,),
                 ).fetchone()
         except psycopg.OperationalError as exc:
             raise Unreachable(f"source {system}", detail=str(exc)) from exc
         wanted = 0 if row is None else int(row[0])
-        return _until(lambda: self._newest_beat(topic, start) >= wanted, deadline)
+        return _until(lambda: self._newest_beat(system, start) >= wanted, deadline)
 
-    def _newest_beat(self, topic: str, start: dict[int, int]) -> int:
-        newest = -1
+    def _newest_beat(self, system: str, start: dict[int, int]) -> int:
+        newest, topic = -1, heartbeat_topic(system)
         records = [record for record in self._topics.read(topic, start) if record.value is not None]
         decoders = {i: EnvelopeDecoder(self._registry.schema_by_id(i)) for i in schema_ids(records)}
         for record in records:
             value = record.value or b""
             after = decoders[int.from_bytes(value[1:5], "big")].read(value)["after"]
-            newest = max(newest, int(after["beat"]) if after else -1)
+            if after and after["system"] == system:
+                newest = max(newest, int(after["beat"]))
         return newest
 
     def _compare(self, table: Table, copy: Copy, *, caught_up: bool) -> Comparison:

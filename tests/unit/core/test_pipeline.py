@@ -1,7 +1,6 @@
 """decide() and decide_batch(): how the steps stand together. What each step finds is tested in its own file."""
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -362,53 +361,3 @@ def test_a_row_deleted_within_the_uncertainty_of_its_last_write_is_deleted() -> 
     answer = batch(change(0), change(1, "d", order()), plan=orders_plan(BY_TIME))
     assert [truth.op for truth in answer.truths] == [Op.CREATE, Op.DELETE]
     assert answer.held[key_of(1)].content_hash == DELETED_HASH
-
-
-# --- batches ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_record_sees_what_an_earlier_one_of_its_batch_decided() -> None:
-    answer = batch(change(0), change(1, "u", order()), change(2, "u", order(amount="3.00")), change(3, "d"))
-    assert counts(answer) == {Outcome.APPLIED: 3, Outcome.UNCHANGED: 1}
-    assert answer.held == {key_of(1): Held(make_version(1, 3), DELETED_HASH)}
-
-
-def test_what_the_batch_decided_stands_above_what_was_held() -> None:
-    old = held_of(change(0, row=order(amount="1.00")))
-    records = [change(5, "u", order(amount="2.00")), change(6, "u", order(amount="1.00"))]
-    answer = decide_batch(records, {key_of(1): old}, Guard(), PLAN)
-    assert [truth.row for truth in answer.truths] == [order(amount="2.00"), order(amount="1.00")]
-
-
-def test_keys_do_not_see_each_other() -> None:
-    answer = batch(change(0, row=order(1)), change(1, row=order(2)), change(2, "d", order(1)))
-    assert set(answer.held) == {key_of(1), key_of(2)}
-    assert answer.held[key_of(2)].content_hash == content(order(2))
-
-
-def test_an_empty_batch_counts_nothing() -> None:
-    assert not any(batch().counts.values())
-
-
-def test_truths_stand_in_the_order_of_the_log() -> None:
-    answer = batch(*(change(n, row=order(n % 3, amount=f"{n}.00")) for n in range(12)))
-    assert [truth.version for truth in answer.truths] == [make_version(1, n) for n in range(12)]
-
-
-def test_one_of_each_outcome_is_counted_once() -> None:
-    records: list[Callable[[], LogRecord]] = [
-        lambda: change(0, row=order(1)),  # applied
-        lambda: change(1, "u", order(1)),  # unchanged
-        lambda: log_record(2, None),  # ignored
-        lambda: log_record(3, b"junk"),  # rejected
-        lambda: change(4, "c", order(1), position=(1, 2), commit_time_us=1),  # duplicate
-        lambda: change(5, "u", order(1, amount="5.00"), replay_of=0, epoch=0),  # stale
-    ]
-    assert counts(batch(*(make() for make in records))) == {
-        Outcome.APPLIED: 1,
-        Outcome.UNCHANGED: 1,
-        Outcome.IGNORED: 1,
-        Outcome.REJECTED: 1,
-        Outcome.DUPLICATE: 1,
-        Outcome.STALE: 1,
-    }

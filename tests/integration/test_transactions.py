@@ -1,0 +1,320 @@
+"""PartitionProducer and TruthLog against a real broker: fencing, atomicity, committed reads, trailing markers.
+
+Topics have names of their own and are deleted at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.structs import TopicPartition
+
+from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
+from trueup.adapters.truth_log import TruthLog
+from trueup.core.ordering import Guard
+from trueup.model.decision import Outcome
+from trueup.model.errors import Fenced
+from trueup.model.event import Position
+from trueup.model.version import EPOCH_MAX
+from trueup.runtime.decide_agent import PartitionMemory
+
+pytestmark = pytest.mark.kafka
+
+TIMEOUT_MS = 20_000
+WITHIN_S = 60.0
+
+Test = Callable[[], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture(scope="module")
+def broker() -> str:
+    servers = os.environ.get("TRUEUP_BOOTSTRAP_SERVERS")
+    if not servers:
+        pytest.skip("TRUEUP_BOOTSTRAP_SERVERS is not set")
+    return servers
+
+
+@pytest.fixture
+def topics(broker: str) -> Iterator[tuple[str, str]]:
+    """A capture and a truth topic, and a group that is called as the capture topic."""
+    unique = uuid.uuid4().hex[:12]
+    names = (f"test.capture.{unique}", f"test.truth.{unique}")
+
+    async def admin(work: Callable[[AIOKafkaAdminClient], Coroutine[Any, Any, Any]]) -> None:
+        client = AIOKafkaAdminClient(bootstrap_servers=broker)
+        await client.start()
+        try:
+            await work(client)
+        finally:
+            await client.close()
+
+    asyncio.run(admin(lambda client: client.create_topics([NewTopic(name, 2, 1) for name in names])))
+    yield names
+    asyncio.run(admin(lambda client: client.delete_topics(list(names))))
+
+
+def run(test: Test) -> None:
+    asyncio.run(asyncio.wait_for(test(), WITHIN_S))
+
+
+async def started(broker: str, topic: str, partition: int = 0) -> PartitionProducer:
+    producer = PartitionProducer(broker, topic, partition, TIMEOUT_MS)
+    await producer.start()
+    return producer
+
+
+def records(topic: str, *values: str) -> list[Outgoing]:
+    return [Outgoing(topic, b"k", value.encode()) for value in values]
+
+
+async def read(broker: str, topic: str, partition: int = 0, isolation: str = "read_committed") -> list[str]:
+    """Everything up to the end as this isolation sees it, by a client that is not ours."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=broker, group_id=None, auto_offset_reset="earliest", isolation_level=isolation
+    )
+    tp = TopicPartition(topic, partition)
+    await consumer.start()
+    try:
+        consumer.assign([tp])
+        end = (await consumer.end_offsets([tp]))[tp]
+        values: list[str] = []
+        while await consumer.position(tp) < end:
+            batches = await consumer.getmany(tp, timeout_ms=500)
+            values += [record.value.decode() for record in batches.get(tp, ())]
+        return values
+    finally:
+        await consumer.stop()
+
+
+async def begun(producer: PartitionProducer, outgoing: list[Outgoing]) -> None:
+    """A transaction whose records have reached the broker and which nobody ends."""
+    client = producer._producer
+    await client.begin_transaction()
+    await producer._send(outgoing)
+
+
+def test_records_offset_and_metadata_travel_together(broker: str, topics: tuple[str, str]) -> None:
+    capture, truth = topics
+
+    async def test() -> None:
+        producer, log = await started(broker, capture), TruthLog(broker)
+        assert await log.committed(capture, capture, 0) is None
+        first = await producer.commit(records(truth, "a", "b"), group=capture, next_offset=7, metadata="one")
+        assert first == {truth: 2}
+        assert await log.committed(capture, capture, 0) == (7, "one")
+        second = await producer.commit(
+            records(truth, "c") + records(capture, "dead"), group=capture, next_offset=9, metadata="two"
+        )
+        assert second == {truth: 4, capture: 1}, "behind the marker of the first transaction"
+        assert await log.committed(capture, capture, 0) == (9, "two")
+        assert await read(broker, truth) == ["a", "b", "c"]
+        await producer.stop()
+        await log.stop()
+
+    run(test)
+
+
+def test_a_batch_without_truths_moves_the_offset_all_the_same(broker: str, topics: tuple[str, str]) -> None:
+    capture, truth = topics
+
+    async def test() -> None:
+        producer, log = await started(broker, capture), TruthLog(broker)
+        assert await producer.commit([], group=capture, next_offset=3, metadata="ignored: 3") == {}
+        assert await log.committed(capture, capture, 0) == (3, "ignored: 3")
+        assert await read(broker, truth) == []
+        await producer.stop()
+        await log.stop()
+
+    run(test)
+
+
+def test_the_next_owner_fences_the_former_one(broker: str, topics: tuple[str, str]) -> None:
+    """Nothing of what the zombie had begun is readable, and nothing it tries afterwards."""
+    capture, truth = topics
+
+    async def test() -> None:
+        log = TruthLog(broker)
+        zombie = await started(broker, capture)
+        await zombie.commit(records(truth, "committed"), group=capture, next_offset=1, metadata="zombie")
+        await begun(zombie, records(truth, "lost 1", "lost 2"))
+        owner = await started(broker, capture)
+        assert await log.committed(capture, capture, 0) == (1, "zombie")
+        await owner.commit(records(truth, "mine"), group=capture, next_offset=2, metadata="owner")
+        with pytest.raises(Fenced):
+            await asyncio.wait_for(zombie._producer.commit_transaction(), 30)
+            await zombie.commit(records(truth, "lost 3"), group=capture, next_offset=5, metadata="zombie")
+        assert await read(broker, truth) == ["committed", "mine"]
+        assert "lost 1" in await read(broker, truth, isolation="read_uncommitted"), "it had reached the broker"
+        assert await log.committed(capture, capture, 0) == (2, "owner")
+        await zombie.stop()
+        await owner.stop()
+        await log.stop()
+
+    run(test)
+
+
+def test_an_idle_zombie_is_fenced_at_its_next_batch(broker: str, topics: tuple[str, str]) -> None:
+    capture, truth = topics
+
+    async def test() -> None:
+        log = TruthLog(broker)
+        zombie = await started(broker, capture)
+        await zombie.commit(records(truth, "a"), group=capture, next_offset=1, metadata="zombie")
+        owner = await started(broker, capture)
+        with pytest.raises(Fenced):
+            await zombie.commit(records(truth, "lost"), group=capture, next_offset=5, metadata="zombie")
+        await owner.commit(records(truth, "b"), group=capture, next_offset=2, metadata="owner")
+        assert await read(broker, truth) == ["a", "b"]
+        assert await log.committed(capture, capture, 0) == (2, "owner")
+        await zombie.stop()
+        await owner.stop()
+        await log.stop()
+
+    run(test)
+
+
+def test_partitions_do_not_fence_each_other(broker: str, topics: tuple[str, str]) -> None:
+    capture, truth = topics
+
+    async def test() -> None:
+        first, second = await started(broker, capture, 0), await started(broker, capture, 1)
+        await first.commit(records(truth, "zero"), group=capture, next_offset=1, metadata="")
+        await second.commit(records(truth, "one"), group=capture, next_offset=1, metadata="")
+        assert await read(broker, truth, 0) == ["zero"], "records go to the partition they come from"
+        assert await read(broker, truth, 1) == ["one"]
+        await first.stop()
+        await second.stop()
+
+    run(test)
+
+
+def test_an_unfinished_transaction_is_invisible_and_ends_with_the_next_owner(
+    broker: str, topics: tuple[str, str]
+) -> None:
+    capture, truth = topics
+
+    async def test() -> None:
+        log = TruthLog(broker)
+        dead = await started(broker, capture)
+        await begun(dead, records(truth, "unfinished"))
+        assert await read(broker, truth) == []
+        assert await log.bounds(truth, 0) == (0, 0), "the last stable offset stays before it"
+        owner = await started(broker, capture)
+        begin, end = await log.bounds(truth, 0)
+        assert (begin, end) == (0, 2), "aborted by the start of the next owner: a record and its marker"
+        assert await read(broker, truth) == []
+        await dead.stop()
+        await owner.stop()
+        await log.stop()
+
+    run(test)
+
+
+def test_reading_ends_behind_a_trailing_marker(broker: str, topics: tuple[str, str]) -> None:
+    capture, truth = topics
+
+    async def test() -> None:
+        producer, log = await started(broker, capture), TruthLog(broker)
+        for number in range(3):
+            await producer.commit(records(truth, f"{number}"), group=capture, next_offset=number, metadata="")
+        begin, end = await log.bounds(truth, 0)
+        assert (begin, end) == (0, 6)
+        values: list[bytes] = []
+        position = begin
+        async for pairs, position in log.read(truth, 0, begin, end):
+            values += [value for _, value in pairs]
+        assert (values, position) == ([b"0", b"1", b"2"], end)
+        async for pairs, position in log.read(truth, 0, 5, end):
+            assert pairs == [], "nothing but the marker is left"
+        assert position == end
+        async for _ in log.read(truth, 0, end, end):
+            pytest.fail("at the end nothing is to be read")
+        await producer.stop()
+        await log.stop()
+
+    run(test)
+
+
+def test_reading_passes_over_what_was_aborted(broker: str, topics: tuple[str, str]) -> None:
+    capture, truth = topics
+
+    async def test() -> None:
+        log = TruthLog(broker)
+        dead = await started(broker, capture)
+        await dead.commit(records(truth, "a"), group=capture, next_offset=1, metadata="")
+        await begun(dead, records(truth, "aborted"))
+        owner = await started(broker, capture)
+        await owner.commit(records(truth, "b"), group=capture, next_offset=2, metadata="")
+        await begun(owner, records(truth, "aborted too"))
+        last = await started(broker, capture)
+        begin, end = await log.bounds(truth, 0)
+        found = [value async for pairs, _ in log.read(truth, 0, begin, end) for _, value in pairs]
+        assert found == [b"a", b"b"]
+        for producer in (dead, owner, last):
+            await producer.stop()
+        await log.stop()
+
+    run(test)
+
+
+def test_a_batch_of_many_requests_keeps_its_order(broker: str, topics: tuple[str, str]) -> None:
+    """Larger than one Kafka batch, with a record that is larger than one by itself."""
+    capture, truth = topics
+    sizes = [200] * 3_000 + [900_000] + [200] * 3_000
+
+    async def test() -> None:
+        producer = await started(broker, capture)
+        outgoing = [Outgoing(truth, b"k", f"{n}:".encode().ljust(size, b"x")) for n, size in enumerate(sizes)]
+        written = await producer.commit(outgoing, group=capture, next_offset=1, metadata="")
+        assert written == {truth: len(sizes)}
+        found = await read(broker, truth)
+        assert [int(value.partition(":")[0]) for value in found] == list(range(len(sizes)))
+        assert [len(value) for value in found] == sizes
+        await producer.stop()
+
+    run(test)
+
+
+def test_headers_arrive(broker: str, topics: tuple[str, str]) -> None:
+    capture, truth = topics
+
+    async def test() -> None:
+        producer = await started(broker, capture)
+        headers = (("trueup.stage", b"decode"), ("trueup.epoch", b"1"))
+        outgoing = [Outgoing(truth, None, None, headers), Outgoing(truth, b"", b"\x00", ())]
+        await producer.commit(outgoing, group=capture, next_offset=1, metadata="")
+        consumer = AIOKafkaConsumer(bootstrap_servers=broker, group_id=None, auto_offset_reset="earliest")
+        await consumer.start()
+        consumer.assign([TopicPartition(truth, 0)])
+        first, second = await consumer.getone(), await consumer.getone()
+        assert (first.key, first.value, first.headers) == (None, None, headers)
+        assert (second.key, second.value) == (b"", b"\x00")
+        await consumer.stop()
+        await producer.stop()
+
+    run(test)
+
+
+def test_the_largest_memory_is_taken_by_the_broker(broker: str, topics: tuple[str, str]) -> None:
+    capture, _ = topics
+    largest = PartitionMemory(
+        dict.fromkeys(Outcome, 2**63 - 1), Guard(EPOCH_MAX, Position(2**63 - 1, 2**63 - 1), 2**63 - 1)
+    )
+
+    async def test() -> None:
+        producer, log = await started(broker, capture), TruthLog(broker)
+        await producer.commit([], group=capture, next_offset=1, metadata=largest.write())
+        committed = await log.committed(capture, capture, 0)
+        assert committed is not None
+        assert PartitionMemory.read(committed[1]) == largest
+        await producer.stop()
+        await log.stop()
+
+    run(test)
