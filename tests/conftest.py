@@ -15,7 +15,7 @@ NEEDS_SERVERS = ("integration", "kafka")
 
 # No deadline per example: it fails on a busy machine and proves nothing. pytest-timeout bounds the test.
 hypothesis.settings.register_profile("dev", max_examples=100, deadline=None, print_blob=True)
-hypothesis.settings.register_profile("ci", max_examples=500, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, print_blob=True)
 
 Starting = Callable[[str], AbstractContextManager[None]]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -23,7 +23,7 @@ from trueup.model.decision import Outcome
 from trueup.model.errors import Fenced
 from trueup.model.event import Position
 from trueup.model.version import EPOCH_MAX
-from trueup.runtime.decide_agent import PartitionMemory
+from trueup.runtime.partition_memory import PartitionMemory
 
 pytestmark = pytest.mark.kafka
 
@@ -100,6 +100,19 @@ async def begun(producer: PartitionProducer, outgoing: list[Outgoing]) -> None:
     await producer._send(outgoing)
 
 
+def pause_after_sending(producer: PartitionProducer, sent: asyncio.Event, go_on: asyncio.Event) -> None:
+    """SIGSTOP in the middle of a commit, in one process: the records are at the broker, the offset is not."""
+    send = producer._send
+
+    async def paused(outgoing: Iterable[Outgoing]) -> dict[str, int]:
+        written = await send(outgoing)
+        sent.set()
+        await go_on.wait()
+        return written
+
+    producer._send = paused  # type: ignore[method-assign]
+
+
 def test_records_offset_and_metadata_travel_together(broker: str, topics: tuple[str, str]) -> None:
     capture, truth = topics
 
@@ -143,13 +156,18 @@ def test_the_next_owner_fences_the_former_one(broker: str, topics: tuple[str, st
         log = TruthLog(broker)
         zombie = await started(broker, capture)
         await zombie.commit(records(truth, "committed"), group=capture, next_offset=1, metadata="zombie")
-        await begun(zombie, records(truth, "lost 1", "lost 2"))
+        stopped_at, sent = asyncio.Event(), asyncio.Event()
+        pause_after_sending(zombie, sent, stopped_at)
+        late = asyncio.create_task(
+            zombie.commit(records(truth, "lost 1", "lost 2"), group=capture, next_offset=5, metadata="zombie")
+        )
+        await sent.wait()
         owner = await started(broker, capture)
         assert await log.committed(capture, capture, 0) == (1, "zombie")
         await owner.commit(records(truth, "mine"), group=capture, next_offset=2, metadata="owner")
+        stopped_at.set()
         with pytest.raises(Fenced):
-            await asyncio.wait_for(zombie._producer.commit_transaction(), 30)
-            await zombie.commit(records(truth, "lost 3"), group=capture, next_offset=5, metadata="zombie")
+            await late
         assert await read(broker, truth) == ["committed", "mine"]
         assert "lost 1" in await read(broker, truth, isolation="read_uncommitted"), "it had reached the broker"
         assert await log.committed(capture, capture, 0) == (2, "owner")

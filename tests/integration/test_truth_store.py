@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from tests.envelopes import change, order, orders_plan
 
+from tests.envelopes import change, order, orders_plan
 from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.truth_log import TruthLog
 from trueup.adapters.truth_store import TruthStore
@@ -208,9 +208,7 @@ def test_catching_up_equals_a_direct_read_however_the_store_was_left(
         await producer.start()
         kept = TruthTable(log, tmp_path / "kept", topic, 0, b"identity")
         for number, (key, value) in enumerate(LOGGED * 3):
-            written = await producer.commit(
-                [Outgoing(topic, key, value)], group=topic, next_offset=number, metadata=""
-            )
+            written = await producer.commit([Outgoing(topic, key, value)], group=topic, next_offset=number, metadata="")
             if number < 4:  # as the worker does it, after the commit; then it "crashes" between commit and store
                 kept.put_many({key: peek(value)}, written[topic])
         begin, end = await log.bounds(topic, 0)

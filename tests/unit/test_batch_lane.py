@@ -9,6 +9,8 @@ import pytest
 import structlog
 
 from tests.lane_fakes import (
+    ORDERS_0,
+    ORDERS_1,
     FakeHandler,
     batch,
     made,
@@ -20,7 +22,7 @@ from tests.lane_fakes import (
     unavailable,
 )
 from trueup.model.errors import Stop
-from trueup.runtime import lane as batch_lane
+from trueup.runtime import lane as lane_module
 from trueup.runtime.lane import Batch
 
 # --- one batch after the other ----------------------------------------------------------------------------------------
@@ -233,7 +235,9 @@ def test_a_stop_halts_its_partition_and_no_other(where: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["process", "prepare"])
-@pytest.mark.parametrize("error", [RuntimeError("unforeseen"), KeyError("x"), MemoryError(), AssertionError()], ids=repr)
+@pytest.mark.parametrize(
+    "error", [RuntimeError("unforeseen"), KeyError("x"), MemoryError(), AssertionError()], ids=repr
+)
 def test_anything_else_ends_the_process(where: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[BaseException] = []
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import tarfile
 import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -106,3 +107,17 @@ def test_no_network_is_unreachable(bundles: Path, tmp_path: Path) -> None:
     write_bundle(bundles / "thing", "0" * 64)
     with pytest.raises(Unreachable, match="Maven"):
         artifacts.fetch_bundle("thing", tmp_path / "cache", maven_url="http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("python_has_filters", [True, False])
+def test_an_archive_is_unpacked_also_by_a_python_without_filters(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, python_has_filters: bool
+) -> None:
+    """Debian 12 has Python 3.11.2; the filters came with 3.11.4."""
+    if not python_has_filters:
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    (tmp_path / "inner.jar").write_bytes(CONTENT)
+    with tarfile.open(tmp_path / "thing.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "inner.jar", "lib/inner.jar")
+    artifacts._lay_out(tmp_path / "thing.tar.gz", tmp_path / "layout")
+    assert (tmp_path / "layout" / "lib" / "inner.jar").read_bytes() == CONTENT
