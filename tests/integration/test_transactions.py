@@ -110,7 +110,7 @@ def pause_after_sending(producer: PartitionProducer, sent: asyncio.Event, go_on:
         await go_on.wait()
         return written
 
-    producer._send = paused  # type: ignore[method-assign]
+    producer._send = paused  # type: ignore[method-assign,assignment]
 
 
 def test_records_offset_and_metadata_travel_together(broker: str, topics: tuple[str, str]) -> None:
@@ -246,10 +246,10 @@ def test_reading_ends_behind_a_trailing_marker(broker: str, topics: tuple[str, s
         assert (begin, end) == (0, 6)
         values: list[bytes] = []
         position = begin
-        async for pairs, position in log.read(truth, 0, begin, end):
+        async for pairs, position in log.read(truth, 0, begin, end):  # noqa: B007 - read after the loop
             values += [value for _, value in pairs]
         assert (values, position) == ([b"0", b"1", b"2"], end)
-        async for pairs, position in log.read(truth, 0, 5, end):
+        async for pairs, position in log.read(truth, 0, 5, end):  # noqa: B007 - read after the loop
             assert pairs == [], "nothing but the marker is left"
         assert position == end
         async for _ in log.read(truth, 0, end, end):

@@ -22,9 +22,9 @@ from trueup.demo.waiting import NotInTime, until
 from trueup.demo.workers import DECIDE, Workers, apply_worker
 from trueup.demo.writers import ROLLED_BACK
 
-_FILLED_WITHIN_S = 240.0  # 150,000 rows; seconds on an idle machine, and nobody waits for it when it is quicker
+_FILLED_WITHIN_S = 600.0  # seconds on an idle machine; this is for one that does much else besides
 _COUNT_PAUSE_S = 0.3  # counting costs the servers some 10 ms for each 100,000 rows
-_RECOVERED_WITHIN_S = 60.0  # Kafka gives a killed worker's partitions to its successor after 10 s
+_RECOVERED_WITHIN_S = 120.0  # Kafka gives a killed worker's partitions to its successor after 10 s
 _DRAINED_WITHIN_S = 90.0
 _KILLED = (DECIDE, apply_worker("warehouse"))  # the probes are read at the warehouse: they see both kills
 
