@@ -237,7 +237,8 @@ def test_lost_state_may_repeat_but_never_invents_or_resurrects(records: list[Log
     lossy.held.clear()
     lossy.take(records[lost_at:])
     assert rows(lossy.truths) == rows(intact.truths)
-    assert lossy.dead == intact.dead, "what is rejected does not depend on the state"
+    # Order comes before rules: a stale record that breaks a rule is skipped where its key is known, rejected where not.
+    assert all(letter in lossy.dead for letter in intact.dead), "losing the state hides no dead letter"
     assert sum(lossy.counts.values()) == sum(intact.counts.values()) == len(records)
 
 

@@ -110,8 +110,8 @@ async def _not_deleted_since(connection: Connection, how: Merge, upserts: Sequen
 
     What is read here cannot change before the commit: the partition's progress row is locked.
     """
-    arrays = _arrays(how.plan, upserts, ())
-    cursor = await connection.execute(how.statements.find_deleted.encode(), arrays, prepare=False)
+    keys = [binary_array("bytea", [write.key for write in upserts])]
+    cursor = await connection.execute(how.statements.find_deleted.encode(), keys, prepare=False)
     deleted: dict[bytes, bytes] = dict(await cursor.fetchall())
     if not deleted:
         return upserts

@@ -107,7 +107,7 @@ OPEN_DEAD_LETTERS: Final = "SELECT count(*) FROM trueup.dead_letters WHERE targe
 class BatchStatements(msgspec.Struct, frozen=True):
     """The statements of a copy. Parameters are arrays (`postgres_arrays`), a value per write, in the order named here.
 
-    :param find_deleted: key, version; gives key and version of those that are deleted at the replica.
+    :param find_deleted: key; gives key and version of those that are deleted at the replica.
     :param revive: key, version: forgets that keys were deleted, since they become rows again.
     :param upsert: key, version, every column.
     :param delete: key, version, key columns.
@@ -133,7 +133,7 @@ def batch_statements(plan: CopyPlan) -> BatchStatements:
     of_rows = _unnest(plan.key_columns)
     row_is_held = f"{table} t ON {_same_key(plan)}"
     return BatchStatements(
-        find_deleted=f"SELECT d.key, d.version FROM {of_keys} JOIN trueup.deleted_keys d"
+        find_deleted="SELECT d.key, d.version FROM unnest(%b::bytea[]) AS s (key) JOIN trueup.deleted_keys d"
         f" ON d.target = {target} AND d.key = s.key",
         revive=f"DELETE FROM trueup.deleted_keys d USING {of_keys}"
         f" WHERE d.target = {target} AND d.key = s.key AND d.version < s.version",
