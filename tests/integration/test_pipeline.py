@@ -127,10 +127,11 @@ def test_lost_local_state_changes_nothing(pipeline: Pipeline) -> None:
 
 
 def test_verify_is_clean_and_finds_what_is_spoiled(pipeline: Pipeline) -> None:
+    write_orders(pipeline, 1_500_000, 20)
     pipeline.converged()
     clean = pipeline.trueup("verify", "--json")
     assert clean.returncode == 0, clean.stdout + clean.stderr
-    pipeline.query("warehouse", "UPDATE orders SET quantity = quantity + 1 WHERE order_id = 1000400")
+    pipeline.query("warehouse", "UPDATE orders SET quantity = quantity + 1 WHERE order_id = 1500015")
     spoiled = pipeline.json("verify", "orders")
-    pipeline.query("warehouse", "UPDATE orders SET quantity = quantity - 1 WHERE order_id = 1000400")
+    pipeline.query("warehouse", "UPDATE orders SET quantity = quantity - 1 WHERE order_id = 1500015")
     assert spoiled["differing"] == 1
