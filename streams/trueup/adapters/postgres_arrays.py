@@ -87,6 +87,9 @@ def _variable(kind: str, values: Sequence[Any]) -> bytes:
     pack = _LENGTH.pack
     if kind == "text":
         values = [None if value is None else str.encode(value) for value in values]
+    if None not in values and len(lengths := set(map(len, values))) == 1:  # versions, uuids
+        length = pack(lengths.pop())
+        return length + length.join(values)
     return b"".join([_NULL if value is None else pack(len(value)) + value for value in values])
 
 

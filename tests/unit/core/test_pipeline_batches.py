@@ -114,3 +114,14 @@ def test_one_of_each_outcome_is_counted_once() -> None:
         Outcome.DUPLICATE: 1,
         Outcome.STALE: 1,
     }
+
+
+def test_a_replay_does_not_beat_a_row_that_was_seen_unchanged_after_it() -> None:
+    """The owner took a rejected change back; who replays its letter later must not bring it to the replicas."""
+    held_row, letter = change(1), order(amount="-1.00")
+    rejected, taken_back = change(3, "u", letter), change(5, "u", order())
+    before = batch(held_row, rejected, taken_back, plan=CHECKED)
+    assert counts(before) == {Outcome.APPLIED: 1, Outcome.REJECTED: 1, Outcome.UNCHANGED: 1}
+    replayed = change(9, "u", letter, replay_of=3)  # the check has been relaxed meanwhile
+    after = decide_batch([replayed], before.held, before.guard, PLAN)
+    assert after.truths == [], "the replicas would hold what the owner no longer says"
