@@ -189,11 +189,15 @@ def test_versions_of_a_key_never_decrease_in_its_truth_topic(name: str, records:
 
 
 @by_plan
-@given(records=partitions(), prefix=st.integers(0, 16), guard_is_lost=st.booleans())
+@given(records=partitions(replays=False), prefix=st.integers(0, 16), guard_is_lost=st.booleans())
 def test_a_prefix_read_again_publishes_nothing(
     name: str, records: list[LogRecord], prefix: int, guard_is_lost: bool
 ) -> None:
-    """Whatever the guard says: the fence of versions alone is enough."""
+    """Whatever the guard says: the fence of versions alone is enough.
+
+    Without replays: an unchanged row does not raise the version held, so a replayed letter may be decided in between
+    (test_a_replay_does_not_beat_a_row_that_was_seen_unchanged_after_it).
+    """
     partition = Partition(PLANS[name])
     partition.take(records)
     before = dict(partition.held)
