@@ -5,6 +5,7 @@ What is asserted is read here with plain SQL and a plain consumer, not with True
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -23,7 +24,10 @@ from trueup.demo.sources import create_sources
 from trueup.demo.workers import Workers
 from trueup.stack.local_stack import LocalStack
 
-PORT_BASE = 26_400  # beside the stacks of a developer (29000) and of the demo (29400)
+# Beside the stacks of a developer (29000) and of the demo (29400); another run of the tests on this machine needs its own.
+PORT_BASE = int(os.environ.get("TRUEUP_TEST_PORT_BASE", "26400"))
+    os.environ.get("TRUEUP_TEST_PORT_BASE", "26400")
+)  # beside the stacks of a developer (29000) and of the demo (29400)
 ROWS = 2_000
 REPLICAS = ["shop", "warehouse", "reporting"]
 DECIDE_GROUP = "trueup-decide"

@@ -27,3 +27,9 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory, starting: Starting) -> It
 def stack_settings(pipeline: Pipeline) -> Settings:
     """Settings of the running stack, for tests that make systems of their own there."""
     return open_settings(pipeline.folder.project_dir)
+
+
+@pytest.fixture(scope="session")
+def broker(pipeline: Pipeline) -> str:
+    """Bootstrap servers of the running stack, for tests that make topics of their own there."""
+    return pipeline.bootstrap

@@ -6,7 +6,6 @@ Topics have names of their own and are deleted at the end.
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
@@ -31,14 +30,6 @@ TIMEOUT_MS = 20_000
 WITHIN_S = 60.0
 
 Test = Callable[[], Coroutine[Any, Any, None]]
-
-
-@pytest.fixture(scope="module")
-def broker() -> str:
-    servers = os.environ.get("TRUEUP_BOOTSTRAP_SERVERS")
-    if not servers:
-        pytest.skip("TRUEUP_BOOTSTRAP_SERVERS is not set")
-    return servers
 
 
 @pytest.fixture

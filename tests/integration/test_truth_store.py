@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.envelopes import change, order, orders_plan
 from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.truth_log import TruthLog
-from trueup.adapters.truth_store import TruthStore
+from trueup.adapters.truth_store import TruthStore, bytes_of
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import decide_batch
 from trueup.core.truth_codec import peek
@@ -25,12 +24,11 @@ from trueup.model.version import make_version
 from trueup.runtime.truth_table import TruthTable
 
 A = Held(make_version(1, 4), b"a" * 16)
-B = Held(make_version(1, 9), DELETED_HASH)
+B = Held(make_version(1, 9), DELETED_HASH, 11)
 PLAN = orders_plan()
 
 
-def raw(held: Held) -> bytes:
-    return held.version + held.content_hash
+raw = bytes_of
 
 
 # --- the store, without servers ---------------------------------------------------------------------------------------
@@ -177,10 +175,7 @@ def test_a_log_that_is_shorter_than_the_store_is_another_log(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def truth_topic() -> Iterator[tuple[str, str]]:
-    broker = os.environ.get("TRUEUP_BOOTSTRAP_SERVERS")
-    if not broker:
-        pytest.skip("TRUEUP_BOOTSTRAP_SERVERS is not set")
+def truth_topic(broker: str) -> Iterator[tuple[str, str]]:
     name = f"test.truth.{uuid.uuid4().hex[:12]}"
 
     async def admin(create: bool) -> None:

@@ -195,8 +195,7 @@ def test_a_prefix_read_again_publishes_nothing(
 ) -> None:
     """Whatever the guard says: the fence of versions alone is enough.
 
-    Without replays: an unchanged row does not raise the version held, so a replayed letter may be decided in between
-    (test_a_replay_does_not_beat_a_row_that_was_seen_unchanged_after_it).
+    Without replays: an unchanged row does not raise the version held, so a replayed letter may be decided in between.
     """
     partition = Partition(PLANS[name])
     partition.take(records)

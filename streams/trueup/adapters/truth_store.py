@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
-from trueup.model.decision import Held
+from trueup.model.decision import HASH_BYTES, Held
 from trueup.model.version import VERSION_BYTES, Version
 
 # Faust's own default is 2 GiB of block cache per table and partition; one small cache is shared by all of a process.
@@ -21,6 +21,7 @@ _WRITE_BUFFER_BYTES: Final = 4 << 20
 _KEY_PREFIX: Final = b"k"
 _POSITION: Final = b"p"
 _IDENTITY: Final = b"i"
+_HASH_END: Final = VERSION_BYTES + HASH_BYTES
 
 
 class TruthStore:
@@ -59,14 +60,10 @@ class TruthStore:
         """What is held of each key; keys never seen are absent."""
         asked = list(keys)
         found: Any = self._db.get([_KEY_PREFIX + key for key in asked])
-        return {
-            key: Held(Version(raw[:VERSION_BYTES]), raw[VERSION_BYTES:])
-            for key, raw in zip(asked, found, strict=True)
-            if raw is not None
-        }
+        return {key: held_of(raw) for key, raw in zip(asked, found, strict=True) if raw is not None}
 
     def put_many(self, changes: Mapping[bytes, bytes], position: int) -> None:
-        """Writes version and hash (concatenated) by key together with the position they bring the store to."""
+        """Writes what is held (`bytes_of`) by key together with the position that brings the store to."""
         batch = WriteBatch(raw_mode=True)
         for key, held in changes.items():
             batch.put(_KEY_PREFIX + key, held)
@@ -75,6 +72,21 @@ class TruthStore:
 
     def close(self) -> None:
         self._db.close()
+
+
+def bytes_of(held: Held) -> bytes:
+    """Version, hash and, where there is one, the offset of the refused change: as the store keeps them.
+
+    The first two stand in a truth record in the same way, so recovery copies bytes and decodes nothing.
+    """
+    refused = b"" if held.refused_at < 0 else held.refused_at.to_bytes(8, "big")
+    return held.version + held.content_hash + refused
+
+
+def held_of(raw: bytes) -> Held:
+    """The inverse of `bytes_of`."""
+    refused_at = int.from_bytes(raw[_HASH_END:], "big") if len(raw) > _HASH_END else -1
+    return Held(Version(raw[:VERSION_BYTES]), raw[VERSION_BYTES:_HASH_END], refused_at)
 
 
 def _options() -> Options:

@@ -16,7 +16,7 @@ from trueup.model.decision import Escalate, Held, Outcome, Reject, Skip
 from trueup.model.errors import SourceWentBack
 from trueup.model.event import ChangeEvent, Op, Position
 from trueup.model.registration import ColumnVersion, duration_ms
-from trueup.model.version import RANK_MAX, RANK_MIN, Version, epoch_of, make_version, split_version
+from trueup.model.version import RANK_MAX, RANK_MIN, Version, epoch_of, make_version, offset_of, split_version
 
 STAGE: Final = "order"
 _EPOCH_START: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -94,6 +94,8 @@ def compare(
         return None
     # Unchanged rows of a new epoch are published all the same: the sweep would delete what carries the old epoch.
     if content_hash == held.content_hash and epoch_of(version) == epoch_of(held.version):
+        if offset_of(version) > held.refused_at >= 0 and version > held.version:
+            return None  # the owner took a refused change back: see Held
         return Skip(Outcome.UNCHANGED, "same content")
     if version == held.version:
         return Skip(Outcome.DUPLICATE, "same version")

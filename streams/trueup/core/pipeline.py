@@ -24,6 +24,7 @@ from trueup.core.validate import validate
 from trueup.model.decision import Apply, Decision, Escalate, Held, Outcome, Reject, Skip, TruthRecord
 from trueup.model.event import Ignorable, LogRecord, Op
 from trueup.model.registration import ColumnVersion, Table
+from trueup.model.version import offset_of
 
 _NEVER_TOASTED: Final = frozenset({"int", "long", "boolean", "float", "double"})
 
@@ -116,7 +117,8 @@ def decide_batch(
     batch = BatchDecision([], [], dict.fromkeys(Outcome, 0), guard, {})
     for record in records:
         key = record.key or b""
-        decision, batch.guard = decide(record, batch.held.get(key) or held.get(key), batch.guard, plan)
+        known = batch.held.get(key) or held.get(key)
+        decision, batch.guard = decide(record, known, batch.guard, plan)
         match decision:
             case Apply(truth=truth):
                 batch.truths.append(truth)
@@ -124,12 +126,11 @@ def decide_batch(
                 outcome = Outcome.APPLIED
             case Skip():
                 outcome = decision.outcome
-            case Reject():
+            case Reject() | Escalate():
                 batch.dead.append((record, decision))
-                outcome = Outcome.REJECTED
-            case Escalate():
-                batch.dead.append((record, decision))
-                outcome = Outcome.ESCALATED
+                if known is not None and record.offset > max(offset_of(known.version), known.refused_at):
+                    batch.held[key] = Held(known.version, known.content_hash, record.offset)
+                outcome = Outcome.REJECTED if isinstance(decision, Reject) else Outcome.ESCALATED
             case _:
                 assert_never(decision)
         batch.counts[outcome] += 1

@@ -28,10 +28,16 @@ class Outcome(enum.StrEnum):
 
 
 class Held(msgspec.Struct, frozen=True, gc=False):
-    """What the truth table knows of a key."""
+    """What the truth table knows of a key.
+
+    :param refused_at: capture offset of a newer change of the key that became a dead letter; -1 when there is none.
+        The next change is published even if it only says again what is held, so that the letter is superseded and its
+        replay cannot win.
+    """
 
     version: Version
     content_hash: bytes
+    refused_at: int = -1
 
 
 class TruthRecord(msgspec.Struct, frozen=True, gc=False):

@@ -31,6 +31,11 @@ def epoch_of(version: Version) -> int:
     return int.from_bytes(version[:4], "big")
 
 
+def offset_of(version: Version) -> int:
+    """The capture offset, without unpacking the rest."""
+    return int.from_bytes(version[12:], "big")
+
+
 def split_version(version: Version) -> tuple[int, int, int]:
     """(epoch, rank, offset), for people and for tests."""
     epoch, rank, offset = _LAYOUT.unpack(version)

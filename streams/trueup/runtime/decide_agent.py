@@ -131,9 +131,7 @@ class DecideHandler:
         written = await owned.producer.commit(
             _outgoing(decision, plan), group=DECIDE_GROUP, next_offset=batch.end, metadata=memory.write()
         )
-        position = written.get(plan.table.truth_topic)
-        if position is not None:
-            owned.table.put_many(decision.held, position)
+        owned.table.put_many(decision.held, written.get(plan.table.truth_topic))
         owned.memory = memory
         steps_s = {"decide": decided - started, "commit": time.monotonic() - decided}
         self._metrics.counted(plan.table.table, decision.counts, steps_s)

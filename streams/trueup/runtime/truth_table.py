@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from trueup.adapters.truth_log import TruthLog
-from trueup.adapters.truth_store import TruthStore
+from trueup.adapters.truth_store import TruthStore, bytes_of
 from trueup.core.truth_codec import HELD_SLICE
 from trueup.model.decision import Held
 
@@ -44,9 +44,11 @@ class TruthTable:
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, Held]:
         return self._store.get_many(keys)
 
-    def put_many(self, changes: Mapping[bytes, Held], position: int) -> None:
-        """After the commit: what the transaction made true."""
-        self._store.put_many({key: held.version + held.content_hash for key, held in changes.items()}, position)
+    def put_many(self, changes: Mapping[bytes, Held], position: int | None) -> None:
+        """After the commit: what the transaction made true; None where it wrote no truth."""
+        if changes:
+            end = self._store.position if position is None else position
+            self._store.put_many({key: bytes_of(held) for key, held in changes.items()}, end)
 
     def close(self) -> None:
         self._store.close()

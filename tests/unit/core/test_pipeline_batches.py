@@ -116,12 +116,22 @@ def test_one_of_each_outcome_is_counted_once() -> None:
     }
 
 
-def test_a_replay_does_not_beat_a_row_that_was_seen_unchanged_after_it() -> None:
-    """The owner took a rejected change back; who replays its letter later must not bring it to the replicas."""
+def test_a_refused_change_that_is_taken_back_supersedes_its_letter() -> None:
+    """The row is as it was, yet it is published: who replays the letter later must not bring it to the replicas."""
     held_row, letter = change(1), order(amount="-1.00")
-    rejected, taken_back = change(3, "u", letter), change(5, "u", order())
-    before = batch(held_row, rejected, taken_back, plan=CHECKED)
-    assert counts(before) == {Outcome.APPLIED: 1, Outcome.REJECTED: 1, Outcome.UNCHANGED: 1}
+    refused, taken_back, again = change(3, "u", letter), change(5, "u", order()), change(7, "u", order())
+    before = batch(held_row, refused, taken_back, again, plan=CHECKED)
+    assert counts(before) == {Outcome.APPLIED: 2, Outcome.REJECTED: 1, Outcome.UNCHANGED: 1}
+    assert before.truths[-1].version == make_version(1, 5)
     replayed = change(9, "u", letter, replay_of=3)  # the check has been relaxed meanwhile
     after = decide_batch([replayed], before.held, before.guard, PLAN)
     assert after.truths == [], "the replicas would hold what the owner no longer says"
+    assert counts(after) == {Outcome.STALE: 1}
+
+
+def test_a_refused_change_read_again_publishes_nothing_anew() -> None:
+    records = [change(1), change(2, "u", order()), change(3, "u", order(amount="-1.00"))]
+    before = batch(*records, plan=CHECKED)
+    again = decide_batch(records, before.held, Guard(), CHECKED)
+    assert again.truths == []
+    assert again.held == {}, "nothing else is held than before"
