@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import psycopg
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition as AioTopicPartition
 from confluent_kafka import Consumer, TopicPartition
@@ -24,13 +25,13 @@ from trueup.demo.sources import create_sources
 from trueup.demo.workers import Workers
 from trueup.stack.local_stack import LocalStack
 
-# Beside the stacks of a developer (29000) and of the demo (29400); another run of the tests on this machine needs its own.
+# Beside the stacks of a developer (29000) and of the demo (29400). Another run of the tests on the same machine needs
+# ports of its own.
 PORT_BASE = int(os.environ.get("TRUEUP_TEST_PORT_BASE", "26400"))
-    os.environ.get("TRUEUP_TEST_PORT_BASE", "26400")
-)  # beside the stacks of a developer (29000) and of the demo (29400)
 ROWS = 2_000
 REPLICAS = ["shop", "warehouse", "reporting"]
 DECIDE_GROUP = "trueup-decide"
+OUTCOMES = ["applied", "duplicate", "stale", "unchanged", "coalesced", "rejected", "ignored"]
 
 # Copies whose columns are those of the source: compared text by text. (table, source system, replica)
 PLAIN_COPIES = [
@@ -163,12 +164,25 @@ class Pipeline:
         finally:
             await admin.close()
 
+    def reset_decided(self, topics: list[str]) -> None:
+        """Sets the deciding group back to the beginning of these topics; its workers must be stopped."""
+        asyncio.run(self._commit_beginnings(topics))
+
+    async def _commit_beginnings(self, topics: list[str]) -> None:
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, group_id=DECIDE_GROUP, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            partitions = [AioTopicPartition(topic, number) for topic in topics for number in range(4)]
+            consumer.assign(partitions)
+            await consumer.commit(await consumer.beginning_offsets(partitions))
+        finally:
+            await consumer.stop()
+
     def apply_totals(self, replica: str, topic: str) -> int:
         """Sum of all outcomes a replica counted for a truth topic."""
         rows = self.query(
             replica,
-            "SELECT coalesce(sum(applied + duplicate + stale + unchanged + coalesced + rejected + ignored), 0)"
-            " FROM trueup.progress WHERE topic = %s",
+            f"SELECT coalesce(sum({' + '.join(OUTCOMES)}), 0) FROM trueup.progress WHERE topic = %s",
             (topic,),
         )
         return int(rows[0][0])

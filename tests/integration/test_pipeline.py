@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from tests.pipeline import PLAIN_COPIES, Pipeline
+from tests.pipeline import OUTCOMES, PLAIN_COPIES, REPLICAS, Pipeline
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
@@ -86,29 +86,31 @@ def test_a_negative_amount_is_rejected_and_its_correction_arrives(pipeline: Pipe
 
 
 def test_a_replay_of_everything_changes_no_row(pipeline: Pipeline) -> None:
+    """Workers stopped, groups and progress reset to the beginning, restarted: all is read again, nothing is written."""
     pipeline.converged()
     pipeline.stop_workers()
     rows = "SELECT md5(t::text), xmin::text FROM public.{} AS t ORDER BY 1"
     before = {table: pipeline.query(replica, rows.format(table)) for table, _, replica, _ in PLAIN_COPIES}
-    for replica in ("shop", "warehouse", "reporting"):
-        pipeline.query(replica, "UPDATE trueup.progress SET next_offset = NULL")
-    truths = pipeline.committed_records("trueup.truth.orders")
-    counted = pipeline.apply_totals("warehouse", "trueup.truth.orders")
+    truths = {table: pipeline.committed_records(f"trueup.truth.{table}") for table, *_ in PLAIN_COPIES}
+    pipeline.reset_decided([f"{system}.public.{table}" for table, system, *_ in PLAIN_COPIES])
+    counters = ", ".join(f"{outcome} = 0" for outcome in OUTCOMES)
+    for replica in REPLICAS:
+        pipeline.query(replica, f"UPDATE trueup.progress SET next_offset = NULL, {counters}")
     pipeline.start_workers()
-    eventually(
-        lambda: pipeline.apply_totals("warehouse", "trueup.truth.orders") >= counted + truths,
-        within_s=90,
-        what="every truth record is read again",
-    )
-    eventually(
-        lambda: (
-            not pipeline.query("reporting", "SELECT 1 FROM trueup.progress WHERE next_offset IS NULL AND applied > 0")
-        ),
-        within_s=90,
-        what="reporting reads again",
-    )
+
+    def read_again() -> bool:
+        for table, system, replica, _ in PLAIN_COPIES:
+            topic = f"{system}.public.{table}"
+            assert sum(pipeline.decide_totals(topic).values()) == pipeline.committed_records(topic), topic
+            assert pipeline.apply_totals(replica, f"trueup.truth.{table}") == truths[table], (table, replica)
+        return True
+
+    eventually(read_again, within_s=120, what="every captured and every truth record is read again")
     after = {table: pipeline.query(replica, rows.format(table)) for table, _, replica, _ in PLAIN_COPIES}
     assert after == before
+    assert {t: pipeline.committed_records(f"trueup.truth.{t}") for t in truths} == truths, (
+        "decided again, not published"
+    )
 
 
 def test_lost_local_state_changes_nothing(pipeline: Pipeline) -> None:
