@@ -3,8 +3,9 @@
 A sleep of a fixed length is too short on a slow machine and too long on a fast one; tests/rules refuses it.
 """
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -42,3 +43,12 @@ def eventually(check: Callable[[], T], *, within_s: float, what: str) -> T:
             raise NeverBecameTrueError(f"not within {within_s} s: {what}; last seen: {last}") from refusal
         time.sleep(min(pause_s, remaining_s))
         pause_s = min(pause_s * 2, PAUSE_MAX_S)
+
+
+async def becomes(look: Callable[[], Awaitable[object]], expected: object, *, within_s: float = 10.0) -> None:
+    """Wait until what `look` sees equals what is expected."""
+    deadline = time.monotonic() + within_s
+    while (seen := await look()) != expected:
+        if time.monotonic() > deadline:
+            raise NeverBecameTrueError(f"not within {within_s} s: {expected!r}; last seen: {seen!r}")
+        await asyncio.sleep(FIRST_PAUSE_S)

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import TopicPartition
 
+from tests.waiting import becomes
 from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.truth_log import TruthLog
 from trueup.core.ordering import Guard
@@ -51,12 +52,30 @@ def topics(broker: str) -> Iterator[tuple[str, str]]:
     asyncio.run(admin(lambda client: client.delete_topics(list(names))))
 
 
+_open: list[PartitionProducer | TruthLog] = []
+"""Clients of the running test: closed also when it fails, so that they warn in no other test."""
+
+
 def run(test: Test) -> None:
-    asyncio.run(asyncio.wait_for(test(), WITHIN_S))
+    async def closing() -> None:
+        try:
+            await asyncio.wait_for(test(), WITHIN_S)
+        finally:
+            while _open:
+                await _open.pop().stop()
+
+    asyncio.run(closing())
+
+
+def truth_log(broker: str) -> TruthLog:
+    log = TruthLog(broker)
+    _open.append(log)
+    return log
 
 
 async def started(broker: str, topic: str, partition: int = 0) -> PartitionProducer:
     producer = PartitionProducer(broker, topic, partition, TIMEOUT_MS)
+    _open.append(producer)
     await producer.start()
     return producer
 
@@ -108,19 +127,33 @@ def test_records_offset_and_metadata_travel_together(broker: str, topics: tuple[
     capture, truth = topics
 
     async def test() -> None:
-        producer, log = await started(broker, capture), TruthLog(broker)
+        producer, log = await started(broker, capture), truth_log(broker)
         assert await log.committed(capture, capture, 0) is None
         first = await producer.commit(records(truth, "a", "b"), group=capture, next_offset=7, metadata="one")
         assert first == {truth: 2}
-        assert await log.committed(capture, capture, 0) == (7, "one")
+        await becomes(lambda: log.committed(capture, capture, 0), (7, "one"))
         second = await producer.commit(
             records(truth, "c") + records(capture, "dead"), group=capture, next_offset=9, metadata="two"
         )
         assert second == {truth: 4, capture: 1}, "behind the marker of the first transaction"
-        assert await log.committed(capture, capture, 0) == (9, "two")
-        assert await read(broker, truth) == ["a", "b", "c"]
-        await producer.stop()
-        await log.stop()
+        await becomes(lambda: log.committed(capture, capture, 0), (9, "two"))
+        await becomes(lambda: read(broker, truth), ["a", "b", "c"])
+
+    run(test)
+
+
+def test_the_next_owner_reads_what_was_committed_last(broker: str, topics: tuple[str, str]) -> None:
+    """A commit returns before its markers are written, and a read may see the offset before; a start waits for them."""
+    capture, truth = topics
+
+    async def test() -> None:
+        log = truth_log(broker)
+        for number in range(20):
+            owner = await started(broker, capture)
+            if number:
+                assert await log.committed(capture, capture, 0) == (number - 1, f"{number - 1}")
+                assert await log.bounds(truth, 0) == (0, 2 * number)
+            await owner.commit(records(truth, f"{number}"), group=capture, next_offset=number, metadata=f"{number}")
 
     run(test)
 
@@ -129,12 +162,10 @@ def test_a_batch_without_truths_moves_the_offset_all_the_same(broker: str, topic
     capture, truth = topics
 
     async def test() -> None:
-        producer, log = await started(broker, capture), TruthLog(broker)
+        producer, log = await started(broker, capture), truth_log(broker)
         assert await producer.commit([], group=capture, next_offset=3, metadata="ignored: 3") == {}
-        assert await log.committed(capture, capture, 0) == (3, "ignored: 3")
+        await becomes(lambda: log.committed(capture, capture, 0), (3, "ignored: 3"))
         assert await read(broker, truth) == []
-        await producer.stop()
-        await log.stop()
 
     run(test)
 
@@ -144,7 +175,7 @@ def test_the_next_owner_fences_the_former_one(broker: str, topics: tuple[str, st
     capture, truth = topics
 
     async def test() -> None:
-        log = TruthLog(broker)
+        log = truth_log(broker)
         zombie = await started(broker, capture)
         await zombie.commit(records(truth, "committed"), group=capture, next_offset=1, metadata="zombie")
         stopped_at, sent = asyncio.Event(), asyncio.Event()
@@ -154,17 +185,14 @@ def test_the_next_owner_fences_the_former_one(broker: str, topics: tuple[str, st
         )
         await sent.wait()
         owner = await started(broker, capture)
-        assert await log.committed(capture, capture, 0) == (1, "zombie")
+        assert await log.committed(capture, capture, 0) == (1, "zombie"), "a started owner sees what was committed"
         await owner.commit(records(truth, "mine"), group=capture, next_offset=2, metadata="owner")
         stopped_at.set()
         with pytest.raises(Fenced):
             await late
-        assert await read(broker, truth) == ["committed", "mine"]
+        await becomes(lambda: read(broker, truth), ["committed", "mine"])
         assert "lost 1" in await read(broker, truth, isolation="read_uncommitted"), "it had reached the broker"
-        assert await log.committed(capture, capture, 0) == (2, "owner")
-        await zombie.stop()
-        await owner.stop()
-        await log.stop()
+        await becomes(lambda: log.committed(capture, capture, 0), (2, "owner"))
 
     run(test)
 
@@ -173,18 +201,15 @@ def test_an_idle_zombie_is_fenced_at_its_next_batch(broker: str, topics: tuple[s
     capture, truth = topics
 
     async def test() -> None:
-        log = TruthLog(broker)
+        log = truth_log(broker)
         zombie = await started(broker, capture)
         await zombie.commit(records(truth, "a"), group=capture, next_offset=1, metadata="zombie")
         owner = await started(broker, capture)
         with pytest.raises(Fenced):
             await zombie.commit(records(truth, "lost"), group=capture, next_offset=5, metadata="zombie")
         await owner.commit(records(truth, "b"), group=capture, next_offset=2, metadata="owner")
-        assert await read(broker, truth) == ["a", "b"]
-        assert await log.committed(capture, capture, 0) == (2, "owner")
-        await zombie.stop()
-        await owner.stop()
-        await log.stop()
+        await becomes(lambda: read(broker, truth), ["a", "b"])
+        await becomes(lambda: log.committed(capture, capture, 0), (2, "owner"))
 
     run(test)
 
@@ -196,10 +221,8 @@ def test_partitions_do_not_fence_each_other(broker: str, topics: tuple[str, str]
         first, second = await started(broker, capture, 0), await started(broker, capture, 1)
         await first.commit(records(truth, "zero"), group=capture, next_offset=1, metadata="")
         await second.commit(records(truth, "one"), group=capture, next_offset=1, metadata="")
-        assert await read(broker, truth, 0) == ["zero"], "records go to the partition they come from"
-        assert await read(broker, truth, 1) == ["one"]
-        await first.stop()
-        await second.stop()
+        await becomes(lambda: read(broker, truth, 0), ["zero"])
+        await becomes(lambda: read(broker, truth, 1), ["one"])
 
     run(test)
 
@@ -210,18 +233,14 @@ def test_an_unfinished_transaction_is_invisible_and_ends_with_the_next_owner(
     capture, truth = topics
 
     async def test() -> None:
-        log = TruthLog(broker)
+        log = truth_log(broker)
         dead = await started(broker, capture)
         await begun(dead, records(truth, "unfinished"))
         assert await read(broker, truth) == []
         assert await log.bounds(truth, 0) == (0, 0), "the last stable offset stays before it"
-        owner = await started(broker, capture)
-        begin, end = await log.bounds(truth, 0)
-        assert (begin, end) == (0, 2), "aborted by the start of the next owner: a record and its marker"
+        await started(broker, capture)
+        assert await log.bounds(truth, 0) == (0, 2), "aborted by the start of the next owner: a record and its marker"
         assert await read(broker, truth) == []
-        await dead.stop()
-        await owner.stop()
-        await log.stop()
 
     run(test)
 
@@ -230,11 +249,11 @@ def test_reading_ends_behind_a_trailing_marker(broker: str, topics: tuple[str, s
     capture, truth = topics
 
     async def test() -> None:
-        producer, log = await started(broker, capture), TruthLog(broker)
+        producer, log = await started(broker, capture), truth_log(broker)
         for number in range(3):
             await producer.commit(records(truth, f"{number}"), group=capture, next_offset=number, metadata="")
-        begin, end = await log.bounds(truth, 0)
-        assert (begin, end) == (0, 6)
+        begin, end = 0, 6
+        await becomes(lambda: log.bounds(truth, 0), (begin, end))
         values: list[bytes] = []
         position = begin
         async for pairs, position in log.read(truth, 0, begin, end):  # noqa: B007 - read after the loop
@@ -245,8 +264,6 @@ def test_reading_ends_behind_a_trailing_marker(broker: str, topics: tuple[str, s
         assert position == end
         async for _ in log.read(truth, 0, end, end):
             pytest.fail("at the end nothing is to be read")
-        await producer.stop()
-        await log.stop()
 
     run(test)
 
@@ -255,20 +272,17 @@ def test_reading_passes_over_what_was_aborted(broker: str, topics: tuple[str, st
     capture, truth = topics
 
     async def test() -> None:
-        log = TruthLog(broker)
+        log = truth_log(broker)
         dead = await started(broker, capture)
         await dead.commit(records(truth, "a"), group=capture, next_offset=1, metadata="")
         await begun(dead, records(truth, "aborted"))
         owner = await started(broker, capture)
         await owner.commit(records(truth, "b"), group=capture, next_offset=2, metadata="")
         await begun(owner, records(truth, "aborted too"))
-        last = await started(broker, capture)
+        await started(broker, capture)
         begin, end = await log.bounds(truth, 0)
         found = [value async for pairs, _ in log.read(truth, 0, begin, end) for _, value in pairs]
         assert found == [b"a", b"b"]
-        for producer in (dead, owner, last):
-            await producer.stop()
-        await log.stop()
 
     run(test)
 
@@ -286,7 +300,6 @@ def test_a_batch_of_many_requests_keeps_its_order(broker: str, topics: tuple[str
         found = await read(broker, truth)
         assert [int(value.partition(":")[0]) for value in found] == list(range(len(sizes)))
         assert [len(value) for value in found] == sizes
-        await producer.stop()
 
     run(test)
 
@@ -306,7 +319,6 @@ def test_headers_arrive(broker: str, topics: tuple[str, str]) -> None:
         assert (first.key, first.value, first.headers) == (None, None, headers)
         assert (second.key, second.value) == (b"", b"\x00")
         await consumer.stop()
-        await producer.stop()
 
     run(test)
 
@@ -318,12 +330,10 @@ def test_the_largest_memory_is_taken_by_the_broker(broker: str, topics: tuple[st
     )
 
     async def test() -> None:
-        producer, log = await started(broker, capture), TruthLog(broker)
+        producer, log = await started(broker, capture), truth_log(broker)
         await producer.commit([], group=capture, next_offset=1, metadata=largest.write())
         committed = await log.committed(capture, capture, 0)
         assert committed is not None
         assert PartitionMemory.read(committed[1]) == largest
-        await producer.stop()
-        await log.stop()
 
     run(test)
