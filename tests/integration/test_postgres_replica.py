@@ -30,7 +30,7 @@ from trueup.model.errors import (
     Unreachable,
 )
 from trueup.model.registration import ColumnRule
-from trueup.model.write import ClaimLost, Refusal, Write
+from trueup.model.write import ClaimLost, CopyReplaced, Refusal, Write
 
 pytest_plugins = ["tests.fix_postgres"]
 pytestmark = pytest.mark.integration
@@ -326,11 +326,24 @@ def test_a_missing_table_stops_with_the_cure(database: str) -> None:
     play(database, scenario)
 
 
+def test_a_copy_that_was_never_made_stops_with_the_cure(database: str) -> None:
+    async def scenario(partition: Partition) -> None:
+        rows(database, "DELETE FROM trueup.copies")
+        with pytest.raises(Stop, match="trueup apply"):
+            await partition.replica.recorded(ORDERS)
+        with pytest.raises(Stop, match="never made"):
+            await partition.apply(upsert(1, 1))
+
+    play(database, scenario)
+
+
 def test_a_copy_made_from_another_registration_is_not_written(database: str) -> None:
     async def scenario(partition: Partition) -> None:
         partition.plan = plan_of(column("id", "bigint"), column("amount", "numeric(12,2)"))
-        with pytest.raises(Stop, match="not the copy that is registered"):
+        with pytest.raises(CopyReplaced):
             await partition.apply(write_of(1, 1, (1, "1.00")))
+        await partition.claim()
+        assert await partition.replica.recorded(partition.plan) == ORDERS, "what the copy is, and goes on to be"
 
     play(database, scenario)
 

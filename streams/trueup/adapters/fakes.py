@@ -8,7 +8,7 @@ from typing import Any, Literal
 from trueup.model.decision import Outcome
 from trueup.model.errors import BrokenInvariant, Fenced
 from trueup.model.version import Version
-from trueup.model.write import REPLICA_OUTCOMES, BatchResult, Claim, ClaimLost, Counts, ReplicaBatch, Write
+from trueup.model.write import REPLICA_OUTCOMES, BatchResult, Claim, ClaimLost, CopyPlan, Counts, ReplicaBatch, Write
 
 Crash = Literal["before commit", "after commit"]
 
@@ -33,6 +33,9 @@ class FakeReplica:
         self._progress[topic, partition] = claim
         self._claimed.add((topic, partition))
         return claim
+
+    async def recorded(self, registered: CopyPlan) -> CopyPlan:
+        return registered
 
     async def apply(self, batch: ReplicaBatch) -> BatchResult:
         place = (batch.topic, batch.partition)

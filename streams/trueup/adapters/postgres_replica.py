@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
@@ -24,12 +25,14 @@ from trueup.adapters.postgres_errors import Meaning, describe, meaning_of, trans
 from trueup.adapters.postgres_merge import Connection, Merge, Merged, merge
 from trueup.model.decision import Outcome
 from trueup.model.errors import BrokenInvariant, DeadLetterCapReached, Fenced, Stop, TrueUpError, Unreachable
+from trueup.model.rebuild import SHADOW_PREFIX, SHADOW_SCHEMA
 from trueup.model.write import (
     REPLICA_OUTCOMES,
     BatchResult,
     Claim,
     ClaimLost,
     CopyPlan,
+    CopyReplaced,
     Refusal,
     ReplicaBatch,
 )
@@ -96,6 +99,21 @@ class PostgresReplica:
             self._tokens[topic, partition] = token
             return Claim(token, next_offset, dict(zip(REPLICA_OUTCOMES, totals, strict=True)))
 
+    async def recorded(self, registered: CopyPlan) -> CopyPlan:
+        """What the copy was made as. Raises Stop when it was never made."""
+        async with self._turn:
+            connection = await self._connected()
+            try:
+                found = await find_recorded(connection, registered)
+            except psycopg.Error as error:
+                raise await self._failure(error, registered.target) from error
+            except asyncio.CancelledError:
+                await self._discard_unless_idle()
+                raise
+            if found is None:
+                raise self._never_made(registered)
+            return found
+
     async def apply(self, batch: ReplicaBatch) -> BatchResult:
         """Apply a batch in one transaction.
 
@@ -105,8 +123,9 @@ class PostgresReplica:
         3. Write dead letters and progress: the next offset, and how each record ended.
         4. Commit.
 
-        Raises ClaimLost when the connection of the claim is gone, another TransientReplica when the same batch may be
-        tried again as it is, Fenced, Stop, or BrokenInvariant.
+        Raises ClaimLost when the connection of the claim is gone, CopyReplaced when the table was made anew since the
+        claim, another TransientReplica when the same batch may be tried again as it is, Fenced, Stop, or
+        BrokenInvariant.
         """
         async with self._turn:
             if self._tokens.get((batch.topic, batch.partition)) != batch.token or self._connection is None:
@@ -148,17 +167,15 @@ class PostgresReplica:
         return self._connection
 
     async def _prepared(self, connection: Connection, plan: CopyPlan) -> sql.BatchStatements:
-        """The statements of a copy, once it is known that its table was made from the same registration."""
+        """The statements of a copy, once it is known that its table was made as the plan says."""
         statements = self._statements.get(plan)
         if statements is not None:
             return statements
-        row = await (await connection.execute(sql.FINGERPRINT, (plan.target,))).fetchone()
-        if row is None or row[0] != plan.fingerprint:
-            raise Stop(
-                f'table "{plan.target}" at replica "{self.name}" is not the copy that is registered',
-                detail="it was never made" if row is None else "it was made from another registration",
-                hint="trueup apply",
-            )
+        found = await find_recorded(connection, plan)
+        if found is None:
+            raise self._never_made(plan)
+        if found != plan:
+            raise self._replaced(plan)
         statements = sql.batch_statements(plan)
         self._statements[plan] = statements
         return statements
@@ -172,6 +189,9 @@ class PostgresReplica:
             raise Fenced(f'progress of "{place}" at replica "{self.name}" was removed while it was being written')
         token, next_offset, has_deleted, has_dead_letters = row
         if token != batch.token:
+            # Looked up only now: a swap has committed both, and this statement sees what it committed.
+            if await find_recorded(connection, batch.plan) != batch.plan:
+                raise self._replaced(batch.plan)
             raise Fenced(
                 f'"{place}" at replica "{self.name}" has another writer',
                 detail=f"token {batch.token} where {token} is current",
@@ -219,6 +239,16 @@ class PostgresReplica:
         added = [result.counts.get(outcome, 0) for outcome in REPLICA_OUTCOMES]
         await connection.execute(sql.ADVANCE, (batch.next_offset, *added, batch.topic, batch.partition))
 
+    def _never_made(self, plan: CopyPlan) -> Stop:
+        return Stop(
+            f'table "{plan.target}" at replica "{self.name}" is not the copy that is registered',
+            detail="it was never made",
+            hint="trueup apply",
+        )
+
+    def _replaced(self, plan: CopyPlan) -> CopyReplaced:
+        return CopyReplaced(self.name, "", detail=f'copy "{plan.target}" was made anew from another registration')
+
     async def _failure(self, error: psycopg.Error, what: str) -> TrueUpError:
         """The error in our words. A connection that is gone takes its claims along."""
         connection = self._connection
@@ -235,6 +265,13 @@ class PostgresReplica:
         connection = self._connection
         if connection is not None and connection.info.transaction_status is not TransactionStatus.IDLE:
             await self.close()
+
+
+async def find_recorded(connection: Connection, plan: CopyPlan) -> CopyPlan | None:
+    """What the copy of a plan's table was made as; None when it was never made."""
+    parameters = (plan.target, plan.table, f"{SHADOW_SCHEMA}.{SHADOW_PREFIX}", plan.target)
+    row = await (await connection.execute(sql.RECORDED, parameters)).fetchone()
+    return None if row is None else msgspec.json.decode(row[0], type=CopyPlan)
 
 
 def _result(batch: ReplicaBatch, merged: Merged) -> BatchResult:

@@ -85,7 +85,12 @@ UPDATE trueup.progress SET next_offset = %s, updated_at = now(),
 WHERE topic = %s AND partition = %s"""
 """Parameters: next_offset, one number per REPLICA_OUTCOMES, topic, partition."""
 
-FINGERPRINT: Final = "SELECT fingerprint FROM trueup.copies WHERE target = %s"
+RECORDED: Final = """
+SELECT plan::text FROM trueup.copies
+WHERE target = %s OR plan->>'table' = %s AND NOT starts_with(target, %s)
+ORDER BY target = %s DESC LIMIT 1"""
+"""Parameters: target, table, what targets of shadows begin with, target. A copy that is registered under a new name is
+found under the one it still has."""
 
 DEAD_LETTER: Final = """
 INSERT INTO trueup.dead_letters AS l

@@ -13,6 +13,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from trueup.model.topic import truth_topic
+
 NAME_PATTERN: Final = r"^[a-z][a-z0-9_]{0,39}$"  # part of topic names, group ids and metric labels: short and plain
 DURATION_PATTERN: Final = r"^[0-9]+(ms|s|m|h)$"
 OBJECTIVE_PATTERN: Final = r"^[0-9]{2}(\.[0-9]{1,3})?%$"
@@ -146,7 +148,7 @@ class Table(_Node, frozen=True):
 
     @property
     def truth_topic(self) -> str:
-        return f"trueup.truth.{self.table}"
+        return truth_topic(self.table)
 
     @property
     def dead_letter_topic(self) -> str:

@@ -28,3 +28,8 @@ class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     cluster_id: str
     brokers: int
+
+
+def truth_topic(table: str) -> str:
+    """The topic of a table's truth."""
+    return f"trueup.truth.{table}"

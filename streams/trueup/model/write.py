@@ -13,6 +13,7 @@ import msgspec
 
 from trueup.model.decision import Outcome
 from trueup.model.errors import TransientReplica
+from trueup.model.topic import truth_topic
 from trueup.model.version import Version
 
 VERSION_COLUMN: Final = "_trueup_version"
@@ -70,6 +71,11 @@ class CopyPlan(msgspec.Struct, frozen=True, kw_only=True):
     def target(self) -> str:
         """schema.table, as people write it and as the tables in schema trueup name it. Not for SQL."""
         return f"{self.target_schema}.{self.target_table}"
+
+    @property
+    def truth_topic(self) -> str:
+        """Where its rows come from."""
+        return truth_topic(self.table)
 
     @property
     def key_columns(self) -> tuple[TargetColumn, ...]:
@@ -160,11 +166,21 @@ class ClaimLost(TransientReplica):
     backoff, claim again, read on from `Claim.next_offset`. Other TransientReplica errors leave the claim intact."""
 
 
+class CopyReplaced(TransientReplica):
+    """The copy was made anew from another registration since the partition was claimed: claim again, then ask the
+    replica what the copy is now (`Replica.recorded`)."""
+
+
 class Replica(Protocol):
     """The seam to a replica: `adapters.postgres_replica`, and `adapters.fakes` in memory."""
 
     async def claim(self, topic: str, partition: int) -> Claim:
         """Become the one writer of a partition; whoever wrote it before is fenced."""
+        ...
+
+    async def recorded(self, registered: CopyPlan) -> CopyPlan:
+        """What the copy was made as, which is what its rows must go on to be until it is rebuilt. Ask after claiming:
+        as long as the claim holds, the answer does."""
         ...
 
     async def apply(self, batch: ReplicaBatch) -> BatchResult:

@@ -63,23 +63,36 @@ class ApplyHandler:
         self._registry = registry
         self._metrics = metrics
         self._now_us = now_us
-        self._claims: dict[TP, Claim] = {}
+        self._held: dict[TP, tuple[Claim, ApplyTable]] = {}
 
     def _replica_of(self, tp: TP) -> Replica:
         return self._replicas[tp.partition % len(self._replicas)]
 
     async def prepare(self, tp: TP) -> int:
-        """Claims the partition at the replica; a former writer is fenced. The replica knows what it has."""
-        self._claims.pop(tp, None)
-        claim = await self._replica_of(tp).claim(tp.topic, tp.partition)
+        """Claims the partition at the replica; a former writer is fenced. The replica knows what it has, and as what
+        the copy was made: an edited registration does not reach the rows before `trueup apply --rebuild`.
+        """
+        self._held.pop(tp, None)
+        replica, table = self._replica_of(tp), self._tables[tp.topic]
+        claim = await replica.claim(tp.topic, tp.partition)
         begin, _ = await self._log.bounds(tp.topic, tp.partition)
         position = begin if claim.next_offset is None else claim.next_offset
-        self._claims[tp] = claim
+        self._held[tp] = (claim, self._as_made(table, await replica.recorded(table.plan)))
         log.info("partition claimed", topic=tp.topic, partition=tp.partition, offset=position, token=claim.token)
         return position
 
+    @staticmethod
+    def _as_made(table: ApplyTable, made: CopyPlan) -> ApplyTable:
+        if made == table.plan:
+            return table
+        hint = (
+            "trueup apply --rebuild; if that was done, this worker is older than the registration, which does no harm"
+        )
+        log.warning("the copy is not as registered", table=made.table, hint=hint)
+        return ApplyTable(made, table.reader)
+
     async def release(self, tp: TP) -> None:
-        self._claims.pop(tp, None)
+        self._held.pop(tp, None)
 
     async def close(self) -> None:
         for replica in self._replicas:
@@ -88,7 +101,7 @@ class ApplyHandler:
     async def process(self, batch: Batch) -> None:
         """Applies a batch and its progress in one transaction of the replica."""
         started = time.monotonic()
-        table = self._tables[batch.tp.topic]
+        claim, table = self._held[batch.tp]
         reduced = reduce_batch(log_records(batch.records))
         await self._learn_schemas(table, reduced.records)
         writes, refused, truths = _writes(table, reduced.records)
@@ -99,7 +112,7 @@ class ApplyHandler:
                     plan=table.plan,
                     topic=batch.tp.topic,
                     partition=batch.tp.partition,
-                    token=self._claims[batch.tp].token,
+                    token=claim.token,
                     start_offset=batch.start,
                     next_offset=batch.end,
                     records=len(batch.records),
