@@ -13,8 +13,12 @@ import psycopg
 from trueup.adapters import postgres_ddl as ddl
 from trueup.adapters.postgres_errors import translate
 from trueup.adapters.postgres_merge import Connection
+from trueup.adapters.postgres_rebuild import find_shadow, refusal
+from trueup.adapters.postgres_rebuild_sql import forget_shadow, record_again
+from trueup.adapters.postgres_replica import find_recorded
 from trueup.adapters.postgres_sql import quoted, table_name
 from trueup.model.errors import UnsafeChange
+from trueup.model.rebuild import Rebuild, shadow_of
 from trueup.model.write import VERSION_COLUMN, CopyPlan
 
 _WRITABLE: Final = ("progress", "deleted_keys", "dead_letters")
@@ -39,21 +43,41 @@ async def plan_replica(
     writer_role: str,
     *,
     adopt: bool = False,
+    rebuilds: Sequence[Rebuild] = (),
 ) -> list[str]:
     """The statements that bring a replica to the registration, in order; empty when it is there already.
 
-    Raises UnsafeChange for a table that exists and is no copy (unless `adopt`), and for a copy whose content changed.
+    Raises UnsafeChange for a table that exists and is no copy, unless `adopt`, and for a copy whose content changed,
+    unless it is among the rebuilds.
+
+    :param rebuilds: of `find_rebuilds`; these copies stay as they are until they are swapped.
     """
+    kept = {rebuild.new.table for rebuild in rebuilds}
     try:
         statements = await _plan_own_schema(connection, writer_role)
         schemas: set[str] = set()
         for plan in plans:
             statements += await _plan_schema(connection, plan.target_schema, writer_role, schemas)
-            statements += await _plan_copy(connection, plan, adopt=adopt)
-            statements += await _plan_grant(connection, table_name(plan), writer_role)
+            if plan.table not in kept:
+                statements += await _plan_copy(connection, plan, adopt=adopt)
+                statements += await _plan_grant(connection, table_name(plan), writer_role)
     except psycopg.Error as error:
         raise translate(error, plans[0].replica if plans else "", "catalog") from error
     return statements
+
+
+async def find_rebuilds(connection: Connection, plans: Sequence[CopyPlan]) -> list[Rebuild]:
+    """Copies whose rows would look different if they were made now, and copies whose table is gone."""
+    found = []
+    try:
+        if await _exists(connection, "trueup.copies"):
+            for plan in plans:
+                if (old := await find_recorded(connection, plan)) is not None:
+                    rebuild = Rebuild(old=old, new=plan, gone=not await _exists(connection, table_name(old)))
+                    found += [rebuild] if rebuild.changes else []
+    except psycopg.Error as error:
+        raise translate(error, plans[0].replica, "catalog") from error
+    return found
 
 
 async def execute(connection: Connection, statements: Sequence[str], *, replica: str) -> None:
@@ -96,28 +120,20 @@ async def _plan_schema(connection: Connection, schema: str, role: str, planned: 
 
 
 async def _plan_copy(connection: Connection, plan: CopyPlan, *, adopt: bool) -> list[str]:
-    recorded = None
+    recorded = shadow = None
     if await _exists(connection, "trueup.copies"):
-        recorded = await _one(connection, "SELECT fingerprint FROM trueup.copies WHERE target = %s", plan.target)
-    exists = await _exists(connection, table_name(plan))
+        recorded = await find_recorded(connection, plan)
+        shadow = await find_shadow(connection, shadow_of(plan))
+    left_over = [] if shadow is None else forget_shadow(shadow)  # the change it was for was taken back
     if recorded is None:
-        if not exists:
-            return [ddl.create_copy(plan), ddl.record_copy(plan)]
+        if not await _exists(connection, table_name(plan)):
+            return [*left_over, ddl.create_copy(plan), ddl.record_copy(plan)]
         await _check_adoptable(connection, plan, adopt=adopt)
-        return [ddl.adopt_copy(plan), ddl.record_copy(plan)]
-    if recorded != plan.fingerprint:
-        raise UnsafeChange(
-            f'the content of copy "{plan.target}" at replica "{plan.replica}" would change',
-            detail="its columns, casts, masks or key are not the ones it was made with; rows already written stay old",
-            hint=f"fill it anew beside the old one: trueup apply --rebuild {plan.table}",
-        )
-    if not exists:
-        raise UnsafeChange(
-            f'copy "{plan.target}" at replica "{plan.replica}" is gone, its progress is not',
-            detail="a new empty table would never get the rows that were written before",
-            hint=f"fill it anew: trueup apply --rebuild {plan.table}",
-        )
-    return []
+        return [*left_over, ddl.adopt_copy(plan), ddl.record_copy(plan)]
+    rebuild = Rebuild(old=recorded, new=plan)
+    if rebuild.changes:
+        raise refusal([rebuild])
+    return left_over if recorded == plan else [*left_over, *record_again(recorded, plan)]
 
 
 async def _check_adoptable(connection: Connection, plan: CopyPlan, *, adopt: bool) -> None:

@@ -6,8 +6,9 @@ Readers here have no group; they read committed records only, of partitions they
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -94,6 +95,17 @@ class TruthLog:
     ) -> AsyncIterator[tuple[list[tuple[bytes, bytes]], int]]:
         """Committed (key, value) pairs from start to end, in batches with the position behind each.
 
+        :raises Stalled: nothing arrives although the end is not reached.
+        """
+        async with aclosing(self.read_records(topic, partition, start, end)) as batches:
+            async for records, position in batches:
+                yield [(r.key, r.value) for r in records], position
+
+    async def read_records(
+        self, topic: str, partition: int, start: int, end: int, *, records_max: int | None = None
+    ) -> AsyncGenerator[tuple[list[Any], int], None]:
+        """Committed records, as aiokafka has them, from start to end, in batches with the position behind each.
+
         The end may lie behind a transaction marker, which is no record: the position decides, not the last record.
         :raises Stalled: nothing arrives although the end is not reached.
         """
@@ -108,11 +120,11 @@ class TruthLog:
             consumer.seek(tp, start)
             position, moved_at = start, loop.time()
             while position < end:
-                fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS)
+                fetched = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=records_max)
                 now_at = await consumer.position(tp)
                 if now_at > position:
                     position, moved_at = now_at, loop.time()
-                    yield [(r.key, r.value) for r in fetched.get(tp, ())], position
+                    yield fetched.get(tp, []), position
                 elif loop.time() - moved_at > _SILENCE_S_MAX:
                     raise Stalled(
                         f'reading "{topic}" partition {partition} stands still',

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from trueup.model.errors import Refused
 from trueup.runtime.cli_errors import errors_as_text
@@ -32,17 +34,17 @@ def apply(
 
     Example: trueup apply --dry-run
     """
+    from trueup.runtime.logs import configure_logs  # noqa: PLC0415
     from trueup.runtime.provision import Provisioner  # noqa: PLC0415 - clients of five systems, for this command only
     from trueup.runtime.provision_steps import Step, as_json, lines, title  # noqa: PLC0415
 
-    if rebuild:
-        raise Refused("--rebuild is not supported yet", hint="register the copy under a new table name at the replica")
     settings, registered = open_project(Path(project))
     if not registered.tables:
         raise Refused("no table is registered", hint="add a file to schemas/tables")
+    configure_logs("trueup apply", logging.WARNING)  # a rebuild fills with the code of workers, which log each claim
     console = Console(stderr=True, highlight=False)
     began = time.monotonic()
-    provisioner = Provisioner(settings, registered, open_secrets(settings), adopt=adopt)
+    provisioner = Provisioner(settings, registered, open_secrets(settings), adopt=adopt, rebuild=rebuild)
     try:
         with console.status("looking at sources, Kafka, registry, Connect and replicas"):
             steps = provisioner.plan()
@@ -51,13 +53,19 @@ def apply(
                 for step in steps:
                     typer.echo("\n    ".join([title(step), *lines(step)]))
         else:
-            with console.status("") as shown:
+            with _progress(console) as shown:
+                task = shown.add_task("", total=None)
 
                 def on_step(step: Step) -> None:
                     console.print(title(step), markup=False, soft_wrap=True)
-                    shown.update("")
+                    shown.reset(task, description="", total=None)
 
-                provisioner.carry_out(steps, on_step, lambda state: shown.update(f"connector: {state}"))
+                def on_fill(done: int, total: int) -> None:
+                    shown.update(task, description="records", completed=done, total=total)
+
+                provisioner.carry_out(
+                    steps, on_step, lambda state: shown.update(task, description=f"connector: {state}"), on_fill
+                )
     finally:
         provisioner.close()
     if json:
@@ -66,6 +74,12 @@ def apply(
         _summary(len(steps), len(registered.tables), dry_run=dry_run, seconds=time.monotonic() - began),
         err=True,
     )
+
+
+def _progress(console: Console) -> Progress:
+    """One line: what is waited for, and how far a rebuild is."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
 
 
 def _summary(steps: int, tables: int, *, dry_run: bool, seconds: float) -> str:

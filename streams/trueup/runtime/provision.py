@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, assert_never
 
 from trueup.adapters.connector_template import connector_template
-from trueup.adapters.postgres_replica import connect
-from trueup.adapters.postgres_replica_ddl import execute, plan_replica
-from trueup.adapters.postgres_source import dsn_parts
 from trueup.adapters.secret_references import Secrets
-from trueup.core.rules_copy import compile_copy
 from trueup.core.truth_schema import canonical_text
 from trueup.model.errors import Refused
-from trueup.model.registration import Project, Replica
+from trueup.model.registration import Project
 from trueup.model.settings import Settings
-from trueup.model.write import CopyPlan
-from trueup.runtime.provision_plan import Parts, SystemView, look, plan
+from trueup.runtime.provision_plan import Parts, look, plan
 from trueup.runtime.provision_steps import (
     AlterTopic,
     CreateTopic,
     Fill,
     PutConnector,
+    RebuildCopy,
     RegisterSchema,
     ReplicaSql,
     RestartConnector,
@@ -32,8 +27,9 @@ from trueup.runtime.provision_steps import (
     Step,
     WriteSchema,
 )
+from trueup.runtime.rebuild import OnFill
+from trueup.runtime.replica_steps import Replicas
 
-_NAME: Final = "trueup apply"
 OnStep = Callable[[Step], None]
 OnWait = Callable[[str], None]
 
@@ -46,10 +42,12 @@ _PAUSE_S: Final = 0.2
 class Provisioner:
     """One run of `trueup apply`."""
 
-    def __init__(self, settings: Settings, project: Project, secrets: Secrets, *, adopt: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, project: Project, secrets: Secrets, *, adopt: bool = False, rebuild: bool = False
+    ) -> None:
         self._settings = settings
         self._project = project
-        self._adopt = adopt
+        self._replicas = Replicas(settings, project, secrets, adopt=adopt, rebuild=rebuild)
         self._parts = Parts.of(settings, secrets)
 
     def close(self) -> None:
@@ -60,15 +58,19 @@ class Provisioner:
         """What is to be done; changes nothing. Raises what refuses the registration as a whole."""
         self._parts.kafka.cluster()  # the part that most often is not there, asked first
         views = look(self._settings, self._project, self._parts)
-        return plan(self._settings, views, self._parts, connector_template, self._replica_steps(views))
+        captured = {table.table: view.captured(table) for view in views for table in view.tables}
+        made, rebuilt = self._replicas.steps(captured)
+        return plan(self._settings, views, self._parts, connector_template, made, rebuilt)
 
-    def carry_out(self, steps: list[Step], on_step: OnStep, on_wait: OnWait) -> None:
-        """Do the steps in order; `on_step` is told before each."""
+    def carry_out(
+        self, steps: list[Step], on_step: OnStep, on_wait: OnWait, on_fill: OnFill = lambda _done, _total: None
+    ) -> None:
+        """Do the steps in order; `on_step` is told before each, `on_fill` how far a rebuild is."""
         for step in steps:
             on_step(step)
-            self._do(step, on_wait)
+            self._do(step, on_wait, on_fill)
 
-    def _do(self, step: Step, on_wait: OnWait) -> None:
+    def _do(self, step: Step, on_wait: OnWait, on_fill: OnFill) -> None:
         parts = self._parts
         match step:
             case WriteSchema():
@@ -83,8 +85,9 @@ class Provisioner:
             case SourceSql():
                 parts.source(self._project.systems[step.system]).execute(step.statement)
             case ReplicaSql():
-                replica = self._project.replicas[step.replica]
-                asyncio.run(self._at_replica(replica, step.plans, carry_out=True))
+                self._replicas.carry_out(step)
+            case RebuildCopy():
+                self._replicas.rebuild(step.rebuild, on_fill)
             case PutConnector():
                 self._put(step, on_wait)
             case RestartConnector():
@@ -121,33 +124,6 @@ class Provisioner:
                 )
             on_wait("waiting for a heartbeat")
             time.sleep(_PAUSE_S)
-
-    def _replica_steps(self, views: list[SystemView]) -> list[Step]:
-        captured = {table.table: view.captured(table) for view in views for table in view.tables}
-        steps: list[Step] = []
-        for replica in self._project.replicas.values():
-            copies = self._project.tables_copied_to(replica.replica)
-            try:
-                plans = [compile_copy(table, copy, captured[table.table]) for table, copy in copies]
-            except ValueError as exc:
-                hint = "correct the columns of the copy in schemas/tables"
-                raise Refused(f'replica "{replica.replica}": {exc}', hint=hint) from exc
-            if plans and (found := asyncio.run(self._at_replica(replica, plans, carry_out=False))):
-                step = ReplicaSql(replica=replica.replica, statements=tuple(found), plans=tuple(plans))
-                steps.append(step)
-        return steps
-
-    async def _at_replica(self, replica: Replica, plans: Sequence[CopyPlan], *, carry_out: bool) -> list[str]:
-        """What is missing is looked up again before it is made: a source's database has changed."""
-        secrets = self._parts.secrets
-        writer = dsn_parts(replica.replica, secrets.writer_dsn(replica)).get("user", "")
-        async with await connect(replica.replica, secrets.ddl_dsn(replica), application_name=_NAME) as connection:
-            # Workers commit without waiting for the disk; a table that is said to be there must be there.
-            await connection.execute("SET synchronous_commit = on")
-            statements = await plan_replica(connection, plans, writer, adopt=self._adopt)
-            if carry_out:
-                await execute(connection, statements, replica=replica.replica)
-            return statements
 
 
 def _write(path: Path, text: str) -> None:

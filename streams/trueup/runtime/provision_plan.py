@@ -10,6 +10,7 @@ The order is the guarantee; a run that was killed after any step is completed by
     6. connectors
     7. fills of tables that joined a running connector  once a heartbeat proves that its task knows the table
     8. what is no longer registered leaves the publication
+    9. rebuilds of copies, which may take long          (`runtime.replica_steps`)
 """
 
 from __future__ import annotations
@@ -162,6 +163,7 @@ def plan(
     parts: Parts,
     template: Callable[[str], Mapping[str, str]],
     replica_steps: list[Step],
+    rebuild_steps: list[Step],
 ) -> list[Step]:
     """All steps in order; empty when there is nothing to do.
 
@@ -184,6 +186,7 @@ def plan(
         *before,
         *after,
         *(step for view in views for step in _leaving_steps(view)),
+        *rebuild_steps,
     ]
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from trueup.core.connector_config import masked
 from trueup.core.truth_schema import canonical_text
+from trueup.model.rebuild import Rebuild
 from trueup.model.topic import TopicSpec
 from trueup.model.write import CopyPlan
 
@@ -63,6 +64,14 @@ class ReplicaSql(_Step, frozen=True):
     plans: tuple[CopyPlan, ...]
 
 
+class RebuildCopy(_Step, frozen=True):
+    """Fill a copy anew and swap it in. `shadow` is empty where a killed run has made it already."""
+
+    rebuild: Rebuild
+    shadow: tuple[str, ...]
+    swap: tuple[str, ...]
+
+
 class PutConnector(_Step, frozen=True):
     """Create a connector or change its settings.
 
@@ -108,6 +117,7 @@ Step = (
     | PutConnector
     | RestartConnector
     | Fill
+    | RebuildCopy
 )
 
 
@@ -135,6 +145,9 @@ def title(step: Step) -> str:
             return f'connect: restart what failed of connector "{step.name}"'
         case Fill():
             return f'source {step.system}: fill table "{step.table}" by an incremental snapshot'
+        case RebuildCopy(rebuild=rebuild):
+            where = f'replica {rebuild.new.replica}: fill copy "{rebuild.new.target}" anew from its truth'
+            return f"{where}: {'; '.join(rebuild.changes)}"
 
 
 def lines(step: Step) -> list[str]:
@@ -150,6 +163,12 @@ def lines(step: Step) -> list[str]:
             return [f"{key}={value}" for key, value in step.config.items()]
         case ReplicaSql() | Fill():
             return [f"{statement};" for statement in step.statements]
+        case RebuildCopy():
+            return [
+                *(f"{statement};" for statement in step.shadow),
+                f'-- fill "{step.rebuild.shadow.target}" from topic {step.rebuild.new.truth_topic}, then at once:',
+                *(f"{statement};" for statement in step.swap),
+            ]
         case PutConnector():
             return [f"{key}={value}" for key, value in masked(step.config).items()]
         case SourceSql() | RestartConnector():

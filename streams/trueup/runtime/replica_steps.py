@@ -1,0 +1,103 @@
+"""The part of `trueup apply` that happens at replicas: what is missing there, and which copies must be filled anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from trueup.adapters.postgres_rebuild import look_at_old, plan_shadow, refusal
+from trueup.adapters.postgres_rebuild_sql import swap
+from trueup.adapters.postgres_replica import connect
+from trueup.adapters.postgres_replica_ddl import execute, find_rebuilds, plan_replica
+from trueup.adapters.postgres_source import dsn_parts
+from trueup.adapters.secret_references import Secrets
+from trueup.core.rules_copy import compile_copy
+from trueup.model.columns import CapturedTable
+from trueup.model.errors import Refused
+from trueup.model.rebuild import Rebuild
+from trueup.model.registration import Project, Replica
+from trueup.model.settings import Settings
+from trueup.model.write import CopyPlan
+from trueup.runtime.provision_steps import RebuildCopy, ReplicaSql, Step
+from trueup.runtime.rebuild import OnFill, RebuildAddresses, RebuildRun
+
+_NAME: Final = "trueup apply"
+
+
+class Replicas:
+    """The replicas of a project, as one run of `trueup apply` sees them.
+
+    :param rebuild: copies whose content changed may be filled anew; without it they are refused.
+    """
+
+    def __init__(self, settings: Settings, project: Project, secrets: Secrets, *, adopt: bool, rebuild: bool) -> None:
+        self._settings, self._project, self._secrets = settings, project, secrets
+        self._adopt, self._rebuild = adopt, rebuild
+
+    def steps(self, captured: Mapping[str, CapturedTable]) -> tuple[list[Step], list[Step]]:
+        """What is made at replicas, and the rebuilds. Raises UnsafeChange naming every copy that may not change."""
+        made: list[Step] = []
+        rebuilt: list[Step] = []
+        refused: list[Rebuild] = []
+        for replica in self._project.replicas.values():
+            plans = self._plans(replica, captured)
+            if not plans:
+                continue
+            statements, rebuilds, steps = asyncio.run(self._look(replica, plans))
+            if statements:
+                made.append(ReplicaSql(replica=replica.replica, statements=tuple(statements), plans=tuple(plans)))
+            refused += [] if self._rebuild else rebuilds
+            rebuilt += steps
+        if refused:
+            raise refusal(refused)
+        return made, rebuilt
+
+    def carry_out(self, step: ReplicaSql) -> None:
+        """What is missing is looked up again before it is made: a source's database has changed."""
+        asyncio.run(self._make(self._project.replicas[step.replica], step.plans))
+
+    def rebuild(self, rebuild: Rebuild, on_fill: OnFill) -> None:
+        """Fill a copy anew and swap it in."""
+        replica = self._project.replicas[rebuild.new.replica]
+        where = RebuildAddresses(
+            settings=self._settings,
+            writer_dsn=self._secrets.writer_dsn(replica),
+            writer_role=self._writer_role(replica),
+            ddl_dsn=self._secrets.ddl_dsn(replica),
+        )
+        asyncio.run(RebuildRun(rebuild, where, on_fill).run())
+
+    def _plans(self, replica: Replica, captured: Mapping[str, CapturedTable]) -> list[CopyPlan]:
+        copies = self._project.tables_copied_to(replica.replica)
+        try:
+            return [compile_copy(table, copy, captured[table.table]) for table, copy in copies]
+        except ValueError as exc:
+            hint = "correct the columns of the copy in schemas/tables"
+            raise Refused(f'replica "{replica.replica}": {exc}', hint=hint) from exc
+
+    def _writer_role(self, replica: Replica) -> str:
+        return str(dsn_parts(replica.replica, self._secrets.writer_dsn(replica)).get("user", ""))
+
+    async def _look(self, replica: Replica, plans: Sequence[CopyPlan]) -> tuple[list[str], list[Rebuild], list[Step]]:
+        role = self._writer_role(replica)
+        dsn = self._secrets.ddl_dsn(replica)
+        async with await connect(replica.replica, dsn, application_name=_NAME) as connection:
+            rebuilds = await find_rebuilds(connection, plans)
+            statements = await plan_replica(connection, plans, role, adopt=self._adopt, rebuilds=rebuilds)
+            steps: list[Step] = []
+            for rebuild in rebuilds if self._rebuild else ():
+                old = await look_at_old(connection, rebuild)
+                shadow = await plan_shadow(connection, rebuild, old, role)
+                steps.append(RebuildCopy(rebuild=rebuild, shadow=tuple(shadow), swap=tuple(swap(rebuild, old))))
+            return statements, rebuilds, steps
+
+    async def _make(self, replica: Replica, plans: Sequence[CopyPlan]) -> None:
+        dsn = self._secrets.ddl_dsn(replica)
+        async with await connect(replica.replica, dsn, application_name=_NAME) as connection:
+            # Workers commit without waiting for the disk; a table that is said to be there must be there.
+            await connection.execute("SET synchronous_commit = on")
+            rebuilds = await find_rebuilds(connection, plans)
+            role = self._writer_role(replica)
+            statements = await plan_replica(connection, plans, role, adopt=self._adopt, rebuilds=rebuilds)
+            await execute(connection, statements, replica=replica.replica)
