@@ -87,6 +87,9 @@ def test_an_unread_replica_is_known() -> None:
 
 
 COPY = {"replica": "reporting"}
+MASKED = COPY | {
+    "columns": {"id": "order_id", "mail": {"from": "email", "mask": "sha256"}, "why": "change_reason", "eur": "amount"}
+}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +111,19 @@ COPY = {"replica": "reporting"}
         ({"checks": [{"column": "a", "one_of": []}]}, "checks[0].one_of"),
         ({"checks": [{"column": "a", "min": float("nan")}]}, "checks[0].min"),
         ({"checks": [{"column": "a", "min": 2, "max": 1.5}]}, "checks[0].min"),
+        ({"checks": [{"column": "a", "min": "1.5000000000000000001", "max": 1.5}]}, "checks[0].min"),
+        ({"checks": [{"min": 2}]}, "checks[0].column"),
+        ({"checks": [{"function": "f", "min": 2}]}, "checks[0].min"),
+        ({"checks": [{"column": "a", "matches": "(?<=x)"}]}, "checks[0].matches"),
+        ({"checks": [{"column": "a", "matches": "x" * 1_001}]}, "checks[0].matches"),
+        ({"checks": [{"column": "a", "matches": "((a{100}){100}){100}"}]}, "checks[0].matches"),
+        ({"checks": [{"column": "a", "length": {}}]}, "checks[0].length"),
+        ({"checks": [{"column": "a", "length": {"min": 2, "max": 1}}]}, "checks[0].length.min"),
+        ({"checks": [{"column": "a", "compare": {}}]}, "checks[0].compare"),
+        ({"checks": [{"column": "a", "compare": {"equal": "a"}}]}, "checks[0].compare.equal"),
+        ({"checks": [{"column": "a", "compare": {"equal": "b" * 64}}]}, "checks[0].compare.equal"),
+        ({"checks": [{"column": "a", "age": {}}]}, "checks[0].age"),
+        ({"replicas": [COPY | {"checks": [{"column": "a"}]}]}, "replicas[0].checks[0]"),
         ({"replicas": [COPY, COPY | {"table": "a.b"}]}, "replicas[1].replica"),
         ({"replicas": [COPY | {"table": "trueup.orders"}]}, "replicas[0].table"),
         ({"replicas": [COPY | {"table": f"a.{'b' * 64}"}]}, "replicas[0].table"),
@@ -169,6 +185,21 @@ def test_a_masked_key_passes_beside_a_clear_one() -> None:
         ({"checks": [{"column": "total", "min": 0}]}, "checks[0].column"),
         ({"checks": [{"column": "email", "min": 0}]}, "checks[0].min"),
         ({"checks": [{"column": "status", "max": 0}]}, "checks[0].max"),
+        ({"checks": [{"column": "amount", "matches": "x"}]}, "checks[0].matches"),
+        ({"checks": [{"column": "tags", "matches": "x"}]}, "checks[0].matches"),
+        ({"checks": [{"column": "amount", "length": {"max": 3}}]}, "checks[0].length"),
+        ({"checks": [{"column": "amount", "age": {"max": "1h"}}]}, "checks[0].age"),
+        ({"checks": [{"column": "amount", "compare": {"equal": "total"}}]}, "checks[0].compare.equal"),
+        ({"checks": [{"column": "amount", "compare": {"equal": "email"}}]}, "checks[0].compare.equal"),
+        ({"checks": [{"column": "updated_at", "compare": {"at_most": "revision"}}]}, "checks[0].compare.at_most"),
+        ({"checks": [{"column": "email", "compare": {"at_most": "change_reason"}}]}, "checks[0].compare.at_most"),
+        ({"checks": [{"column": "tags", "compare": {"equal": "tags2"}}]}, "checks[0].compare.equal"),
+        ({"replicas": [MASKED | {"checks": [{"column": "email", "not_null": True}]}]}, "replicas[0].checks[0].column"),
+        ({"replicas": [MASKED | {"checks": [{"column": "mail", "matches": "x"}]}]}, "replicas[0].checks[0].matches"),
+        (
+            {"replicas": [MASKED | {"checks": [{"column": "why", "compare": {"equal": "mail"}}]}]},
+            "replicas[0].checks[0].compare.equal",
+        ),
         ({"checks": [{"column": "tags", "one_of": ["a"]}]}, "checks[0].one_of"),
         ({"checks": [{"column": "amount", "one_of": ["a"]}]}, "checks[0].one_of"),
         ({"checks": [{"column": "revision", "one_of": [1, True]}]}, "checks[0].one_of[1]"),
@@ -201,7 +232,13 @@ def test_a_registration_that_does_not_fit_the_source(changes: dict[str, Any], fi
         {"version": {"column": "updated_at", "uncertainty": "2s"}},
         {"version": {"column": "revision"}},
         {"checks": [{"column": "status", "one_of": ["new"]}, {"column": "amount", "min": 0, "max": 9.5}]},
-        {"checks": [{"column": "tags", "not_null": True}]},
+        {"checks": [{"column": "tags", "not_null": True, "length": {"max": 9}}]},
+        {"checks": [{"column": "email", "matches": ".+@.+", "compare": {"not_equal": "change_reason"}}]},
+        {"checks": [{"column": "amount", "compare": {"at_least": "revision"}}]},
+        {"checks": [{"column": "updated_at", "age": {"max": "1h", "ahead": "2s"}}]},
+        {"checks": [{"function": "looks_right"}]},
+        {"replicas": [MASKED | {"checks": [{"column": "mail", "not_null": True}, {"column": "eur", "min": "0.10"}]}]},
+        {"replicas": [COPY | {"checks": [{"column": "amount", "min": 0, "on_violation": "flag"}]}]},
         {"replicas": [COPY]},
         {"replicas": [COPY | {"columns": {"id": {"from": "order_id", "cast": "text"}, "s": "status"}}]},
     ],

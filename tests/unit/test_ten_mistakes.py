@@ -33,16 +33,64 @@ MISTAKES = {
         "orders", "version: log", "writers: [shop]", 5, "writers", "not supported yet", "remove it"
     ),
     "check not supported yet": Mistake(
-        "orders", "min: 0", "matches: x", 9, "checks[0].matches", "not supported yet", "remove it"
+        "orders", "min: 0", "when: x", 9, "checks[0].when", "not supported yet", "remove it"
     ),
-    "escalate": Mistake(
+    "on_violation": Mistake(
         "orders",
         "min: 0",
-        "min: 0, on_violation: escalate",
+        "min: 0, on_violation: warn",
         9,
         "checks[0].on_violation",
-        '"escalate" is not supported yet',
-        "use flag or reject",
+        'value "warn" of "on_violation" is none',
+        "use escalate or flag or reject",
+    ),
+    "pattern": Mistake(
+        "orders", "min: 0", "matches: '(a'", 9, "checks[0].matches", "pattern cannot be used: missing )", "RE2"
+    ),
+    "lookaround": Mistake(
+        "orders", "min: 0", "matches: '(?=a)a'", 9, "checks[0].matches", "pattern cannot be used: invalid", "RE2"
+    ),
+    "bound as a word": Mistake(
+        "orders", "min: 0", "min: none", 9, "checks[0].min", '"min" is not written as it must be', "in quotes"
+    ),
+    "more digits than a float has": Mistake(
+        "orders", "min: 0", "min: 0.10000000000000000001", 9, "checks[0].min", "more digits", "put it in quotes"
+    ),
+    "length upside down": Mistake(
+        "orders",
+        "min: 0",
+        "length: {min: 9, max: 1}",
+        9,
+        "checks[0].length.min",
+        "length min 9 is greater than max 1",
+        "exchange",
+    ),
+    "comparison misspelt": Mistake(
+        "orders",
+        "min: 0",
+        "compare: {at_last: total}",
+        9,
+        "checks[0].compare.at_last",
+        '"at_last" does not exist in the comparison of a check',
+        '"at_least"',
+    ),
+    "check of a copy": Mistake(
+        "customers",
+        "{replica: reporting}",
+        "{replica: reporting, checks: [{column: email, matches: '['}]}",
+        6,
+        "replicas[0].checks[0].matches",
+        "pattern cannot be used",
+        "RE2",
+    ),
+    "function and column": Mistake(
+        "orders",
+        "min: 0",
+        "function: looks_right",
+        9,
+        "checks[0].column",
+        'names function "looks_right" and column',
+        "two checks",
     ),
     "mariadb": Mistake(
         "system_shop", "postgresql", "mariadb", 2, "kind", '"mariadb" is not supported yet', "use postgresql"

@@ -24,6 +24,10 @@ NODE_WORDS: Final[dict[str, str]] = {
     "ConnectSettings": "section [connect]",
     "RegistrySettings": "section [registry]",
     "WorkerSettings": "section [worker]",
+    "RulesSettings": "section [rules]",
+    "Length": "the length of a check",
+    "Comparison": "the comparison of a check",
+    "Age": "the age of a check",
 }
 
 EXAMPLES: Final[dict[str, str]] = {
@@ -47,6 +51,13 @@ EXAMPLES: Final[dict[str, str]] = {
     "objective": "99.9%",
     "checks": "[{column: amount, min: 0}]",
     "one_of": "[EUR, USD]",
+    "matches": "'[A-Z]{2}'",
+    "length": "{min: 1, max: 80}",
+    "compare": "{at_least: ordered_at}",
+    "age": "{max: 24h, ahead: 2s}",
+    "ahead": "2s",
+    "function": "vat_matches_country",
+    "module": '"rules.py"',
     "replicas": "[{replica: reporting}]",
     "columns": "{id: order_id}",
     "from": "amount",
@@ -57,10 +68,10 @@ EXAMPLES: Final[dict[str, str]] = {
 NOT_YET_FIELDS: Final[dict[str, frozenset[str]]] = {
     "System": frozenset({"heartbeat"}),
     "Table": frozenset({"writers", "policy", "evolve", "effects", "rules", "mask", "columns", "requests", "cases"}),
-    "Check": frozenset({"matches", "length", "compare", "age", "rule"}),
-    "Copy": frozenset({"checks", "rules", "effects", "filter"}),
+    "Check": frozenset({"rule", "when"}),
+    "Copy": frozenset({"rules", "effects", "filter"}),
     "ColumnVersion": frozenset({"policy", "prefer"}),
 }
 NOT_YET_VALUES: Final[frozenset[tuple[str, Any]]] = frozenset(
-    {("kind", "mariadb"), ("kind", "mysql"), ("on_violation", "escalate"), ("mask", "hmac")}
+    {("kind", "mariadb"), ("kind", "mysql"), ("mask", "hmac")}
 )

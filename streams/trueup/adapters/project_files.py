@@ -19,6 +19,7 @@ from trueup.adapters.yaml_document import read_yaml
 from trueup.model.errors import ConfigurationError
 from trueup.model.problem import FieldPath, Problem, Registered, Registrations, RegistrationT
 from trueup.model.registration import Project, Replica, System, Table
+from trueup.model.rule_function import RuleFunction
 
 TABLES_FOLDER: Final = Path("schemas/tables")
 SYSTEMS_FOLDER: Final = Path("connectors/systems")
@@ -65,10 +66,11 @@ def read_registration(
     return msgspec.convert(document.data, kind), document.lines, []
 
 
-def read_project(project_dir: Path, rules: Rules) -> Project:
+def read_project(project_dir: Path, rules: Rules, functions: Mapping[str, RuleFunction] | None = None) -> Project:
     """Everything registered in a folder. Raises ConfigurationError (ConfigurationErrors for several).
 
     :param rules: `core.registration_rules.problems_of`.
+    :param functions: of the rules module (`adapters.rules_module`), which become part of the project.
     """
     if not project_dir.is_dir():
         raise ConfigurationError(
@@ -93,6 +95,7 @@ def read_project(project_dir: Path, rules: Rules) -> Project:
         systems={entry.value.system: entry.value for entry in systems.found},
         replicas={entry.value.replica: entry.value for entry in replicas.found},
         tables={entry.value.table: entry.value for entry in tables.found},
+        functions=dict(functions or {}),
     )
 
 

@@ -83,6 +83,9 @@ def _walk_union(union: inspect.UnionType, value: object, path: FieldPath, meanin
                 return
     elif any(not list(_walk(choice, value, path, meaning)) for choice in choices):
         return
+    elif isinstance(value, str) and len(texts := [choice for choice in choices if _is_text(choice)]) == 1:
+        yield from _walk(texts[0], value, path, meaning)  # it may be text, only not this one
+        return
     yield _wrong_kind(union, value, path, meaning)
 
 
@@ -154,6 +157,10 @@ def _wrong_kind(expected: inspect.Type, value: object, path: FieldPath, meaning:
     quote = " (put it in quotes)" if wanted == "text" and seen in {"a number", "true or false"} else ""
     said = f" ({meaning})" if meaning else ""
     return path, f"{named} {seen} where {wanted} belongs", f"write {wanted}{said}{quote}{_example(path)}"
+
+
+def _is_text(kind: inspect.Type) -> bool:
+    return isinstance(kind.type if isinstance(kind, inspect.Metadata) else kind, inspect.StrType)
 
 
 def _wanted_words(expected: inspect.Type) -> str:

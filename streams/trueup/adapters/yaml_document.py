@@ -6,6 +6,7 @@ with their lines, and each can be reported in its turn. What the data means is `
 
 from __future__ import annotations
 
+import decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,7 +90,11 @@ class _Reading:
             case ScalarNode() if node.tag in _TEXT_TAGS:
                 return node.value
             case ScalarNode() if node.tag in _VALUE_TAGS:
-                return self._yaml.constructor.construct_object(node)
+                value: object = self._yaml.constructor.construct_object(node)
+                if isinstance(value, float) and _loses_digits(node.value, value):
+                    hint = "put it in quotes, so that it stays as it is written; or write fewer digits"
+                    self._mistake(path, "number has more digits than YAML keeps", hint)
+                return value
         self._mistake(path, f'YAML tag "{node.tag}" has no meaning here', "remove the tag")
         return None
 
@@ -113,3 +118,11 @@ class _Reading:
 
     def _mistake(self, path: FieldPath, primary: str, hint: str) -> None:
         self.problems.append(Problem(file=self.file, path=path, primary=primary, hint=hint))
+
+
+def _loses_digits(written: str, value: float) -> bool:
+    try:
+        exact = decimal.Decimal(written.replace("_", ""))
+    except decimal.InvalidOperation:
+        return False  # .inf and .nan, which no field takes
+    return exact != decimal.Decimal(str(value))

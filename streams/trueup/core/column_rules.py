@@ -1,49 +1,49 @@
 """Rules that need the source's columns: what a registration names exists there, with a type to match.
 
-Without a database: `core.registration_rules` and `core.table_rules`.
+Checks have a file of their own: `core.check_column_rules`. Without a database: `core.registration_rules`.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 
 from trueup.core.avro_types import avro_primitive, base_type, is_array
+from trueup.core.check_column_rules import CheckedColumns, check_column_mistakes
+from trueup.core.check_rules import Mistake
+from trueup.core.exact_values import INTEGERS
 from trueup.core.rules_copy import compile_copy
 from trueup.core.table_rules import OWN_PREFIX, plain_rule
 from trueup.core.truth_schema import avro_name
 from trueup.model.columns import CapturedTable, Column
 from trueup.model.problem import FieldPath, Problem
-from trueup.model.registration import Check, ColumnVersion, Copy, Table
+from trueup.model.registration import ColumnVersion, Copy, Table
 
-_INTEGERS: Final = frozenset({"smallint", "integer", "bigint"})
-_NUMBERS: Final = _INTEGERS | {"numeric", "real", "double precision"}
 _TIMES: Final = frozenset({"timestamp with time zone", "timestamp without time zone"})
-_TEXTS: Final = frozenset({"text", "character varying", "character", "name", "citext", "uuid"})
-
-_Mistake = tuple[FieldPath, str, str]
 
 
 def problems_with_columns(table: Table, captured: CapturedTable, *, file: str | None = None) -> list[Problem]:
     """All mistakes that show only beside the source's columns; `file`: the registration's label."""
     columns = {column.name: column for column in captured.columns}
-    found: list[_Mistake] = [*_captured_mistakes(table, captured), *_key_mistakes(table, columns)]
+    found: list[Mistake] = [*_captured_mistakes(table, captured), *_key_mistakes(table, columns)]
     if isinstance(table.version, ColumnVersion):
         found += _version_mistakes(table, table.version, columns)
     if table.cause is not None:
         found += _absent(table, table.cause.column, columns, ("cause", "column"))
+    checked = CheckedColumns(f'source table "{table.source.table}"', columns)
     for index, check in enumerate(table.checks):
-        found += _check_mistakes(table, check, columns, ("checks", index))
+        found += check_column_mistakes(check, checked, ("checks", index))
     for index, copy in enumerate(table.replicas):
         found += _copy_mistakes(table, copy, captured, ("replicas", index))
+        found += _copy_check_mistakes(copy, columns, ("replicas", index))
     label = file or f"schemas/tables/{table.table}.yaml"
     return [Problem(file=label, path=path, primary=primary, hint=hint) for path, primary, hint in found]
 
 
-def _absent(table: Table, name: str, columns: Iterable[str], path: FieldPath) -> Iterator[_Mistake]:
+def _absent(table: Table, name: str, columns: Iterable[str], path: FieldPath) -> Iterator[Mistake]:
     if name not in columns:
         close = difflib.get_close_matches(name, list(columns), n=1)
         guess = f'did you mean "{close[0]}"? ' if close else ""
@@ -51,7 +51,7 @@ def _absent(table: Table, name: str, columns: Iterable[str], path: FieldPath) ->
         yield path, primary, f"{guess}columns there: {', '.join(columns)}"
 
 
-def _captured_mistakes(table: Table, captured: CapturedTable) -> Iterator[_Mistake]:
+def _captured_mistakes(table: Table, captured: CapturedTable) -> Iterator[Mistake]:
     path = ("source", "table")
     avro_names: dict[str, str] = {}
     for column in captured.columns:
@@ -70,19 +70,19 @@ def _captured_mistakes(table: Table, captured: CapturedTable) -> Iterator[_Mista
             )
 
 
-def _key_mistakes(table: Table, columns: dict[str, Column]) -> Iterator[_Mistake]:
+def _key_mistakes(table: Table, columns: dict[str, Column]) -> Iterator[Mistake]:
     for index, name in enumerate(table.key):
         yield from _absent(table, name, columns, ("key", index))
 
 
-def _version_mistakes(table: Table, version: ColumnVersion, columns: dict[str, Column]) -> Iterator[_Mistake]:
+def _version_mistakes(table: Table, version: ColumnVersion, columns: dict[str, Column]) -> Iterator[Mistake]:
     path = ("version", "column")
     yield from _absent(table, version.column, columns, path)
     column = columns.get(version.column)
     if column is None:
         return
     is_time = not is_array(column) and base_type(column.pg_type) in _TIMES
-    if not is_time and column.pg_type not in _INTEGERS:
+    if not is_time and column.pg_type not in INTEGERS:
         primary = f'column "{column.name}" has type {column.pg_type} and cannot order changes'
         yield path, primary, "name a timestamp or integer column, or write version: log"
     elif version.uncertainty is not None and not is_time:
@@ -93,42 +93,7 @@ def _version_mistakes(table: Table, version: ColumnVersion, columns: dict[str, C
         yield path, primary, f'ALTER TABLE {table.source.table} ALTER COLUMN "{column.name}" SET NOT NULL'
 
 
-def _check_mistakes(table: Table, check: Check, columns: dict[str, Column], path: FieldPath) -> Iterator[_Mistake]:
-    yield from _absent(table, check.column, columns, (*path, "column"))
-    column = columns.get(check.column)
-    if column is None:
-        return
-    is_number = column.kind == "b" and column.pg_type.partition("(")[0] in _NUMBERS
-    for field, bound in (("min", check.min), ("max", check.max)):
-        if bound is not None and not is_number:
-            primary = f'"{field}" compares numbers, and column "{column.name}" has type {column.pg_type}'
-            yield (*path, field), primary, f"use one_of or not_null, or name a number column; remove {field}"
-    if check.one_of:
-        accepts, wanted = _one_of_values(column)
-        if accepts is None:
-            primary = f'"one_of" cannot be asked of column "{column.name}" of type {column.pg_type}'
-            yield (*path, "one_of"), primary, "name a text, enum, whole number or boolean column"
-            return
-        for index, value in enumerate(check.one_of):
-            if not accepts(value):
-                primary = f'value {index + 1} of "one_of" is not {wanted}, and column "{column.name}" is'
-                yield (*path, "one_of", index), primary, f"write {wanted}; text is put in quotes"
-
-
-def _one_of_values(column: Column) -> tuple[Callable[[object], bool] | None, str]:
-    if is_array(column):
-        return None, ""
-    base = base_type(column.pg_type)
-    if base == "boolean":
-        return lambda value: isinstance(value, bool), "true or false"
-    if base in _INTEGERS:
-        return lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"
-    if column.kind == "e" or base in _TEXTS:
-        return lambda value: isinstance(value, str), "text"
-    return None, ""
-
-
-def _copy_mistakes(table: Table, copy: Copy, captured: CapturedTable, path: FieldPath) -> Iterator[_Mistake]:
+def _copy_mistakes(table: Table, copy: Copy, captured: CapturedTable, path: FieldPath) -> Iterator[Mistake]:
     """What `compile_copy` refuses, at the column it refuses: column by column, then as a whole."""
     names = [column.name for column in captured.columns]
     keyless = msgspec.structs.replace(table, key=[])
@@ -153,6 +118,18 @@ def _copy_mistakes(table: Table, copy: Copy, captured: CapturedTable, path: Fiel
         if reason is not None:
             hint = "copy each key column once as it is, under any name"
             yield _key_path(table, copy, path), reason, hint
+
+
+def _copy_check_mistakes(copy: Copy, columns: dict[str, Column], path: FieldPath) -> Iterator[Mistake]:
+    """Checks of a copy name its columns; what they hold is asked of the source's column behind them."""
+    rules = {name: plain_rule(written) for name, written in (copy.columns or {name: name for name in columns}).items()}
+    checked = CheckedColumns(
+        f'the copy at replica "{copy.replica}"',
+        {name: columns[rule.from_] for name, rule in rules.items() if rule.from_ in columns},
+        frozenset(name for name, rule in rules.items() if rule.mask is not None),
+    )
+    for index, check in enumerate(copy.checks):
+        yield from check_column_mistakes(check, checked, (*path, "checks", index))
 
 
 def _refusal(table: Table, copy: Copy, captured: CapturedTable) -> str | None:

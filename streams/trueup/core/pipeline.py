@@ -17,13 +17,14 @@ from trueup.core.avro_types import avro_primitive
 from trueup.core.decode import EnvelopeDecoder, decode
 from trueup.core.ordering import Guard, check_position, compare, version_of
 from trueup.core.route import route
-from trueup.core.rules import CompiledCheck, cause_of, check_row
+from trueup.core.rules import cause_of, check_row, compile_table_checks
 from trueup.core.truth_codec import DELETED_HASH, TruthCodec, hash_row
 from trueup.core.truth_schema import avro_name
 from trueup.core.validate import validate
 from trueup.model.decision import Apply, Decision, Escalate, Held, Outcome, Reject, Skip, TruthRecord
 from trueup.model.event import Ignorable, LogRecord, Op
 from trueup.model.registration import ColumnVersion, Table
+from trueup.model.rule_function import RuleFunction
 from trueup.model.version import offset_of
 
 _NEVER_TOASTED: Final = frozenset({"int", "long", "boolean", "float", "double"})
@@ -33,9 +34,13 @@ class DecidePlan:
     """A registration compiled for deciding: everything `decide` needs besides the record and the held state.
 
     :param hole: unavailable.value.placeholder of the owner's connector.
+    :param functions: of the project's rules module.
+    :raises ValueError: a check names a column or a function that there is not.
     """
 
-    def __init__(self, table: Table, codec: TruthCodec, hole: str) -> None:
+    def __init__(
+        self, table: Table, codec: TruthCodec, hole: str, functions: Mapping[str, RuleFunction] | None = None
+    ) -> None:
         self.table = table
         self.codec = codec
         self.hole = hole
@@ -43,7 +48,7 @@ class DecidePlan:
         self.key_columns = frozenset(table.key)
         columns = codec.captured.columns
         self.toastable = tuple(avro_name(c.name) for c in columns if avro_primitive(c) not in _NEVER_TOASTED)
-        self.checks = tuple(CompiledCheck(check) for check in table.checks)
+        self.checks = compile_table_checks(table, codec.captured, functions or {})
         self.version_column = _with_avro_name(table.version)
 
 
@@ -84,8 +89,10 @@ def decide(record: LogRecord, held: Held | None, guard: Guard, plan: DecidePlan)
     if verdict is not None:
         return verdict, moved
 
-    flags = () if row is None else check_row(row, plan.checks)
-    if isinstance(flags, Reject):
+    # Nothing is asked of a delete. Rows of a snapshot carry the time of the snapshot, not of a commit.
+    commit_time_us = None if event.op is Op.READ else event.commit_time_us
+    flags = () if row is None or not plan.checks else check_row(row, plan.checks, event.before, commit_time_us)
+    if not isinstance(flags, tuple):
         return flags, moved
     cause = cause_of(event.before if row is None else row, plan.table)
     return route(event, version, content_hash, row_bytes, flags, cause), moved

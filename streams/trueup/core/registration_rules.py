@@ -6,16 +6,21 @@ what needs the columns of the source is `core.column_rules`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+from trueup.core.check_rules import function_problems
 from trueup.core.table_rules import problems_of_table
 from trueup.model.problem import FieldPath, Problem, Registered, Registrations
 from trueup.model.registration import Copy, Replica, System, Table
+from trueup.model.rule_function import RuleFunction
 from trueup.model.secret_reference import parse_reference
 
 
-def problems_of(registrations: Registrations) -> list[Problem]:
-    """All mistakes, in the order of files: systems, replicas, tables, then those between tables."""
+def problems_of(registrations: Registrations, functions: Mapping[str, RuleFunction] | None = None) -> list[Problem]:
+    """All mistakes, in the order of files: systems, replicas, tables, then those between tables.
+
+    :param functions: of the project's rules module; None: the caller did not load it, and names are not looked up.
+    """
     systems = {entry.value.system: entry.value for entry in registrations.systems}
     replicas = {entry.value.replica: entry.value for entry in registrations.replicas}
     problems: list[Problem] = []
@@ -32,6 +37,8 @@ def problems_of(registrations: Registrations) -> list[Problem]:
         problems += _name_problems("table", table.value.table, table.file, table.stem)
         problems += problems_of_table(table.value, table.file)
         problems += _reference_problems(table, known_systems, known_replicas)
+        if functions is not None:
+            problems += function_problems(table, functions)
     problems += _double_names(registrations)
     problems += _double_sources(registrations.tables)
     problems += _double_targets(registrations.tables, replicas)

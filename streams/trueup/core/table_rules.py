@@ -1,20 +1,20 @@
 """Rules for one table's registration by itself: names, windows, checks and the columns of its copies.
 
-Between registrations: `core.registration_rules`. Against the columns of the source: `core.column_rules`.
+A check by itself: `core.check_rules`. Between registrations: `core.registration_rules`. Against the columns of the
+source: `core.column_rules`.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from typing import Final
 
+from trueup.core.check_rules import Mistake, check_mistakes, identifier_mistakes
 from trueup.core.type_names import catalog_name
 from trueup.model.problem import FieldPath, Problem
-from trueup.model.registration import Check, ColumnRule, ColumnVersion, Copy, Table, Window, duration_ms
+from trueup.model.registration import ColumnRule, ColumnVersion, Copy, Table, Window, duration_ms
 
-IDENTIFIER_BYTES_MAX: Final = 63  # PostgreSQL cuts longer names silently (NAMEDATALEN - 1)
 OWN_PREFIX: Final = "_trueup_"  # columns TrueUp adds to a replica table
 _RESERVED_SCHEMAS: Final = frozenset({"trueup", "pg_catalog", "information_schema", "pg_toast"})
 # Debezium replaces other characters in topic names; then the topic would not be the registered one.
@@ -22,21 +22,19 @@ _TOPIC_PART: Final = re.compile(r"[A-Za-z0-9_-]+")
 # Types that can keep different keys different; core.column_rules looks at the source's type too.
 _KEY_CASTS: Final = frozenset({"text", "integer", "bigint", "numeric"})
 
-_Mistake = tuple[FieldPath, str, str]
-
 
 def problems_of_table(table: Table, file: str) -> list[Problem]:
     """All mistakes one registration holds by itself."""
-    found: list[_Mistake] = [
+    found: list[Mistake] = [
         *_source_mistakes(table),
         *_key_mistakes(table),
         *_version_mistakes(table),
         *_window_mistakes(table.window, ("window",)),
     ]
     if table.cause is not None:
-        found += _identifier_mistakes(table.cause.column, ("cause", "column"))
+        found += identifier_mistakes(table.cause.column, ("cause", "column"))
     for index, check in enumerate(table.checks):
-        found += _check_mistakes(check, ("checks", index))
+        found += check_mistakes(check, ("checks", index))
     found += _copies_of_one_replica(table)
     for index, copy in enumerate(table.replicas):
         found += _copy_mistakes(table, copy, ("replicas", index))
@@ -48,29 +46,15 @@ def plain_rule(rule: str | ColumnRule) -> ColumnRule:
     return ColumnRule(from_=rule) if isinstance(rule, str) else rule
 
 
-def _identifier_mistakes(name: str, path: FieldPath) -> Iterator[_Mistake]:
-    if not name:
-        yield path, "name is empty", "write the name as it is in the database"
-    elif "\0" in name:
-        yield path, "name holds a NUL character", "write the name as it is in the database, without NUL"
-    elif len(name.encode("utf-8", "surrogatepass")) > IDENTIFIER_BYTES_MAX:
-        shown = name[:20]
-        yield (
-            path,
-            f'name "{shown}..." is longer than {IDENTIFIER_BYTES_MAX} bytes',
-            f"PostgreSQL would cut it: use at most {IDENTIFIER_BYTES_MAX} bytes",
-        )
-
-
-def _qualified_mistakes(qualified: str, path: FieldPath) -> Iterator[_Mistake]:
+def _qualified_mistakes(qualified: str, path: FieldPath) -> Iterator[Mistake]:
     schema, _, name = qualified.partition(".")
-    yield from _identifier_mistakes(schema, path)
-    yield from _identifier_mistakes(name, path)
+    yield from identifier_mistakes(schema, path)
+    yield from identifier_mistakes(name, path)
     if schema in _RESERVED_SCHEMAS or schema.startswith("pg_"):
         yield path, f'schema "{schema}" is not for tables of users', "name a table in another schema"
 
 
-def _source_mistakes(table: Table) -> Iterator[_Mistake]:
+def _source_mistakes(table: Table) -> Iterator[Mistake]:
     path = ("source", "table")
     yield from _qualified_mistakes(table.source.table, path)
     if not all(_TOPIC_PART.fullmatch(part) for part in table.source.table.split(".")):
@@ -82,48 +66,28 @@ def _source_mistakes(table: Table) -> Iterator[_Mistake]:
         )
 
 
-def _key_mistakes(table: Table) -> Iterator[_Mistake]:
+def _key_mistakes(table: Table) -> Iterator[Mistake]:
     for index, column in enumerate(table.key):
-        yield from _identifier_mistakes(column, ("key", index))
+        yield from identifier_mistakes(column, ("key", index))
         if column in table.key[:index]:
             yield ("key", index), f'column "{column}" stands in the key twice', "name each key column once"
 
 
-def _version_mistakes(table: Table) -> Iterator[_Mistake]:
+def _version_mistakes(table: Table) -> Iterator[Mistake]:
     if not isinstance(table.version, ColumnVersion):
         return
-    yield from _identifier_mistakes(table.version.column, ("version", "column"))
+    yield from identifier_mistakes(table.version.column, ("version", "column"))
     if table.version.uncertainty is not None and duration_ms(table.version.uncertainty) == 0:
         hint = "leave it out, or write how far the clocks of the writers may differ, such as 2s"
         yield ("version", "uncertainty"), "uncertainty of zero says nothing", hint
 
 
-def _window_mistakes(window: Window | None, path: FieldPath) -> Iterator[_Mistake]:
+def _window_mistakes(window: Window | None, path: FieldPath) -> Iterator[Mistake]:
     if window is not None and duration_ms(window.within) == 0:
         yield (*path, "within"), "window of zero cannot be kept", "write a duration such as 5s, or no window"
 
 
-def _check_mistakes(check: Check, path: FieldPath) -> Iterator[_Mistake]:
-    yield from _identifier_mistakes(check.column, (*path, "column"))
-    rules = (check.min, check.max, check.one_of, check.not_null or None)
-    if all(rule is None for rule in rules):
-        hint = "add min, max, one_of or not_null: true, or remove the check"
-        yield path, f'check of column "{check.column}" has no rule', hint
-    for field, bound in (("min", check.min), ("max", check.max)):
-        if bound is not None and not math.isfinite(bound):
-            yield (
-                (*path, field),
-                f'"{field}" is not a finite number',
-                "write a number, or leave the bound out",
-            )
-    if check.min is not None and check.max is not None and check.min > check.max:
-        primary = f"min {check.min} is greater than max {check.max}: every value would violate the check"
-        yield (*path, "min"), primary, "exchange min and max, or correct one of them"
-    if check.one_of is not None and not check.one_of:
-        yield (*path, "one_of"), "list of allowed values is empty", "name the values, such as [EUR, USD]"
-
-
-def _copies_of_one_replica(table: Table) -> Iterator[_Mistake]:
+def _copies_of_one_replica(table: Table) -> Iterator[Mistake]:
     names = [copy.replica for copy in table.replicas]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -135,25 +99,27 @@ def _copies_of_one_replica(table: Table) -> Iterator[_Mistake]:
             )
 
 
-def _copy_mistakes(table: Table, copy: Copy, path: FieldPath) -> Iterator[_Mistake]:
+def _copy_mistakes(table: Table, copy: Copy, path: FieldPath) -> Iterator[Mistake]:
     if copy.table is not None:
         yield from _qualified_mistakes(copy.table, (*path, "table"))
     yield from _window_mistakes(copy.window, (*path, "window"))
+    for index, check in enumerate(copy.checks):
+        yield from check_mistakes(check, (*path, "checks", index))
     if copy.columns is None:
         return
     for name, written in copy.columns.items():
         here = (*path, "columns", name)
         rule = plain_rule(written)
-        yield from _identifier_mistakes(name, here)
+        yield from identifier_mistakes(name, here)
         if rule.from_ != name:
-            yield from _identifier_mistakes(rule.from_, here if isinstance(written, str) else (*here, "from"))
+            yield from identifier_mistakes(rule.from_, here if isinstance(written, str) else (*here, "from"))
         if name.startswith(OWN_PREFIX):
             yield here, f'names beginning with "{OWN_PREFIX}" belong to TrueUp', "choose another column name"
         yield from _rule_mistakes(rule, here)
     yield from _key_columns_mistakes(table, copy.columns, (*path, "columns"))
 
 
-def _rule_mistakes(rule: ColumnRule, path: FieldPath) -> Iterator[_Mistake]:
+def _rule_mistakes(rule: ColumnRule, path: FieldPath) -> Iterator[Mistake]:
     if rule.cast is not None and _cast_type(rule.cast) is None:
         primary = "cast does not name a type TrueUp can write"
         yield (*path, "cast"), primary, 'write a type such as "numeric(12,2)", "text" or "double precision"'
@@ -162,7 +128,7 @@ def _rule_mistakes(rule: ColumnRule, path: FieldPath) -> Iterator[_Mistake]:
         yield (*path, "cast"), primary, "keep one of the two; a masked column is text"
 
 
-def _key_columns_mistakes(table: Table, columns: dict[str, str | ColumnRule], path: FieldPath) -> Iterator[_Mistake]:
+def _key_columns_mistakes(table: Table, columns: dict[str, str | ColumnRule], path: FieldPath) -> Iterator[Mistake]:
     """A replica table is written and compared by the key: it needs each key column, values told apart."""
     for key_column in table.key:
         rules = {name: plain_rule(rule) for name, rule in columns.items() if plain_rule(rule).from_ == key_column}

@@ -83,11 +83,19 @@ class Reject(msgspec.Struct, frozen=True, gc=False):
 
 
 class Escalate(msgspec.Struct, frozen=True, gc=False):
-    """A case: rules cannot decide between the held truth and this event."""
+    """A case: rules cannot decide between the held truth and this event, or leave a violated check to a person.
+
+    :param rule: the rule that could not decide; a bounded set, part of the error class of its dead letter.
+    """
 
     rule: str
     reason: str
     hint: str
+    stage: str = "order"
+
+    @property
+    def error_class(self) -> str:
+        return f"Undecided: {self.rule}"
 
 
 Decision = Apply | Skip | Reject | Escalate

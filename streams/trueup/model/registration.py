@@ -13,14 +13,19 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from trueup.model.rule_function import RuleFunction
 from trueup.model.topic import truth_topic
 
 NAME_PATTERN: Final = r"^[a-z][a-z0-9_]{0,39}$"  # part of topic names, group ids and metric labels: short and plain
 DURATION_PATTERN: Final = r"^[0-9]+(ms|s|m|h)$"
 OBJECTIVE_PATTERN: Final = r"^[0-9]{2}(\.[0-9]{1,3})?%$"
+NUMBER_PATTERN: Final = r"^[+-]?[0-9]{1,131072}(\.[0-9]{1,16383})?$"  # what PostgreSQL's numeric can hold
+FUNCTION_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 
 Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="lower case letters, digits, underscore; at most 40")]
 Duration = Annotated[str, Meta(pattern=DURATION_PATTERN, description="such as 500ms, 5s, 15m, 4h")]
+Number = int | float | Annotated[str, Meta(pattern=NUMBER_PATTERN, description='a number, in quotes: "0.10"')]
+Violation = Literal["reject", "flag", "escalate"]
 Reference = Annotated[str, Meta(description="a secret by reference: ${env:NAME} or ${file:PATH}")]
 
 _DURATION_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
@@ -101,15 +106,52 @@ class Window(_Node, frozen=True):
     objective: Annotated[str, Meta(pattern=OBJECTIVE_PATTERN)] = "99.9%"
 
 
-class Check(_Node, frozen=True):
-    """One declarative check on a column of the row after the change. Null violates only `not_null`."""
+class Length(_Node, frozen=True):
+    """How long a value may be: characters of text, bytes of bytea, elements of an array."""
 
-    column: str
-    min: int | float | None = None
-    max: int | float | None = None
+    min: Annotated[int, Meta(ge=0, le=1 << 30)] | None = None
+    max: Annotated[int, Meta(ge=0, le=1 << 30)] | None = None
+
+
+class Comparison(_Node, frozen=True):
+    """The check's column compared with other columns of the row; each field names one."""
+
+    equal: str | None = None
+    not_equal: str | None = None
+    less_than: str | None = None
+    at_most: str | None = None
+    at_least: str | None = None
+    more_than: str | None = None
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column by operator, of the operators that are used."""
+        return {name: column for name in self.__struct_fields__ if (column := getattr(self, name)) is not None}
+
+
+class Age(_Node, frozen=True):
+    """A time column against the commit of the change at the source: `max` is how long before it, `ahead` how long after
+    it the time may lie. Rows of a snapshot have no commit of their own and are not judged by it."""
+
+    max: Duration | None = None
+    ahead: Duration | None = None
+
+
+class Check(_Node, frozen=True):
+    """One check of the row after the change: declarative, on a `column`; or a `function` of the project's rules module.
+    Null violates only `not_null`."""
+
+    column: str | None = None
+    min: Number | None = None
+    max: Number | None = None
     one_of: list[str | int | bool] | None = None
     not_null: bool | None = None
-    on_violation: Literal["reject", "flag"] = "reject"
+    matches: Annotated[str, Meta(description="an RE2 pattern of the whole text")] | None = None
+    length: Length | None = None
+    compare: Comparison | None = None
+    age: Age | None = None
+    function: Annotated[str, Meta(pattern=FUNCTION_PATTERN, description="name of a function")] | None = None
+    on_violation: Violation = "reject"
 
 
 class ColumnRule(_Node, frozen=True, rename={"from_": "from"}):
@@ -121,12 +163,14 @@ class ColumnRule(_Node, frozen=True, rename={"from_": "from"}):
 
 
 class Copy(_Node, frozen=True):
-    """One copy of a table at a replica. Without `table` the same schema.table; without `columns` every column."""
+    """One copy of a table at a replica. Without `table` the same schema.table; without `columns` every column. `checks`
+    are what the replica demands of a row beside what the table does; they name columns of the copy."""
 
     replica: Name
     table: Annotated[str, Meta(pattern=r"^[^.]+\.[^.]+$")] | None = None
     window: Window | None = None
     columns: dict[str, str | ColumnRule] | None = None
+    checks: list[Check] = []
 
 
 class Table(_Node, frozen=True):
@@ -168,11 +212,15 @@ class Table(_Node, frozen=True):
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything registered in a project folder, cross-checked; keyed by name, in the order of names."""
+    """Everything registered in a project folder, cross-checked; keyed by name, in the order of names.
+
+    :param functions: the functions of the project's rules module.
+    """
 
     systems: dict[str, System]
     replicas: dict[str, Replica]
     tables: dict[str, Table]
+    functions: dict[str, RuleFunction] = {}
 
     def tables_owned_by(self, system: str) -> list[Table]:
         return [table for table in self.tables.values() if table.owner.system == system]

@@ -53,6 +53,12 @@ class WorkerSettings(_Section, frozen=True):
     stall_timeout_s: int = 120
 
 
+class RulesSettings(_Section, frozen=True):
+    """The module with the project's rule functions, relative to the project folder; empty: there are none."""
+
+    module: str = ""
+
+
 class Settings(_Section, frozen=True):
     """The whole of trueup.toml, with the folder it was found in."""
 
@@ -63,5 +69,6 @@ class Settings(_Section, frozen=True):
     connect: ConnectSettings = ConnectSettings()
     registry: RegistrySettings = RegistrySettings()
     worker: WorkerSettings = WorkerSettings()
+    rules: RulesSettings = RulesSettings()
     stack_port_base: int = 29_000
     stack_databases: tuple[str, ...] = ("shop", "warehouse", "reporting")

@@ -6,12 +6,14 @@ The one place of the commands that reads the environment.
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from trueup.adapters.project_files import read_project, refuse_problems
+from trueup.adapters.rules_module import read_rule_functions
 from trueup.adapters.secret_references import Secrets
 from trueup.adapters.settings_file import read_settings
 from trueup.core.column_rules import problems_with_columns
@@ -40,7 +42,8 @@ def open_settings(path: Path) -> Settings:
 def open_project(path: Path) -> tuple[Settings, Project]:
     """Settings and registrations, cross-checked. Raises ConfigurationError with all mistakes."""
     settings = open_settings(path)
-    return settings, read_project(path, problems_of)
+    functions = read_rule_functions(settings)
+    return settings, read_project(path, partial(problems_of, functions=functions), functions)
 
 
 def open_secrets(settings: Settings) -> Secrets:

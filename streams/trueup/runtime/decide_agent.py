@@ -181,13 +181,9 @@ def _outgoing(decision: BatchDecision, plan: DecidePlan) -> list[Outgoing]:
 
 
 def _dead_letter(topic: str, record: LogRecord, why: Reject | Escalate) -> Outgoing:
-    if isinstance(why, Reject):
-        stage, error_class = why.stage, why.error_class
-    else:
-        stage, error_class = "order", f"Undecided: {why.rule}"
     headers = {
-        "trueup.stage": stage,
-        "trueup.error_class": error_class,
+        "trueup.stage": why.stage,
+        "trueup.error_class": why.error_class,
         "trueup.reason": why.reason,
         "trueup.hint": why.hint,
         "trueup.topic": record.topic,
