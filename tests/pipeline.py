@@ -31,7 +31,7 @@ PORT_BASE = int(os.environ.get("TRUEUP_TEST_PORT_BASE", "26400"))
 ROWS = 2_000
 REPLICAS = ["shop", "warehouse", "reporting"]
 DECIDE_GROUP = "trueup-decide"
-OUTCOMES = ["applied", "duplicate", "stale", "unchanged", "coalesced", "rejected", "ignored"]
+OUTCOMES = ["applied", "duplicate", "stale", "unchanged", "coalesced", "rejected", "escalated", "ignored"]
 
 # Copies whose columns are those of the source: compared text by text. (table, source system, replica)
 PLAIN_COPIES = [

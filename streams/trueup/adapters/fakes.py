@@ -14,7 +14,7 @@ Crash = Literal["before commit", "after commit"]
 
 
 class FakeReplica:
-    """Tables as dicts by captured key. `rows` and `deleted` are what a reader would see.
+    """Tables as dicts by captured key. `rows`, `deleted` and `flags` are what a reader would see.
 
     :ivar crash: the next batch ends like this, with ClaimLost, as if the connection had gone.
     """
@@ -23,6 +23,7 @@ class FakeReplica:
         self.name = name
         self.rows: dict[str, dict[bytes, tuple[Version, tuple[Any, ...]]]] = {}
         self.deleted: dict[str, dict[bytes, Version]] = {}
+        self.flags: dict[str, dict[bytes, tuple[str, ...]]] = {}
         self.crash: Crash | None = None
         self._progress: dict[tuple[str, int], Claim] = {}
         self._claimed: set[tuple[str, int]] = set()
@@ -50,7 +51,7 @@ class FakeReplica:
             await self._lose_connection()
         counts: Counter[Outcome] = Counter(batch.counts)
         counts.update(self._merge(batch.plan.target, write) for write in batch.writes)
-        counts[Outcome.REJECTED] += len(batch.refused)
+        counts.update(refusal.outcome for refusal in batch.refused)
         if counts.total() != batch.records:
             raise BrokenInvariant(f"{counts.total()} outcomes for {batch.records} records")
         totals: Counts = {outcome: held.totals[outcome] + counts[outcome] for outcome in REPLICA_OUTCOMES}
@@ -73,6 +74,10 @@ class FakeReplica:
         if held is not None and held >= write.version:
             return Outcome.DUPLICATE if held == write.version else Outcome.STALE
         (rows if write.deleted else deleted).pop(write.key, None)
+        flags = self.flags.setdefault(target, {})
+        flags.pop(write.key, None)
+        if write.flags:
+            flags[write.key] = write.flags
         if write.deleted:
             deleted[write.key] = write.version
         else:

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from trueup.adapters.postgres_sql import literal, quoted, table_name, type_name
+from trueup.model.decision import Outcome
 from trueup.model.version import VERSION_BYTES
 from trueup.model.write import REPLICA_OUTCOMES, VERSION_COLUMN, CopyPlan
 
@@ -61,6 +62,16 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
 )""",
         "CREATE INDEX dead_letters_open ON trueup.dead_letters (target, key) WHERE superseded_at IS NULL",
     ),
+    "flags": (
+        """CREATE TABLE trueup.flags (
+    target text NOT NULL,
+    key bytea NOT NULL,
+    version bytea NOT NULL,
+    flags text[] NOT NULL,
+    flagged_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (target, key)
+)""",
+    ),
     "copies": (
         """CREATE TABLE trueup.copies (
     target text PRIMARY KEY,
@@ -69,6 +80,11 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
 )""",
     ),
 }
+
+
+def add_outcome(outcome: Outcome) -> str:
+    """For a replica that was provisioned before the outcome was counted there."""
+    return f"ALTER TABLE trueup.progress ADD COLUMN {outcome.value} bigint NOT NULL DEFAULT 0"
 
 
 def create_copy(plan: CopyPlan) -> str:

@@ -25,18 +25,28 @@ from trueup.model.write import CopyPlan, Counts, Refusal, Write
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
+class Present(msgspec.Struct, frozen=True):
+    """What a target has, and a batch therefore has to look at.
+
+    :param deleted: deleted keys, which inserts must consult.
+    :param dead_letters: open ones, which newer writes supersede.
+    :param flags: of rows, which newer writes forget.
+    """
+
+    deleted: bool
+    dead_letters: bool
+    flags: bool
+
+
 class Merge(msgspec.Struct, frozen=True):
     """How a batch is merged.
 
-    :param has_deleted: the target has deleted keys, which inserts must consult.
-    :param has_dead_letters: the target has open dead letters, which newer writes supersede.
     :param refusals_max: more refused rows than this in one batch are the table's fault, not the rows'.
     """
 
     plan: CopyPlan
     statements: BatchStatements
-    has_deleted: bool
-    has_dead_letters: bool
+    present: Present
     refusals_max: int
 
 
@@ -84,7 +94,7 @@ async def _merge_part(connection: Connection, how: Merge, writes: Sequence[Write
     key_indexes = [index for index, column in enumerate(plan.columns) if column.name in plan.key]
     key_indexes.sort(key=lambda index: plan.key.index(plan.columns[index].name))
     applied = 0
-    if upserts and how.has_deleted:
+    if upserts and how.present.deleted:
         upserts = await _not_deleted_since(connection, how, upserts)
     if upserts:
         applied += await _run(connection, sql.upsert, _arrays(plan, upserts, range(len(plan.columns))))
@@ -92,8 +102,14 @@ async def _merge_part(connection: Connection, how: Merge, writes: Sequence[Write
         arrays = _arrays(plan, deletes, key_indexes)
         await _run(connection, sql.delete, arrays)
         applied += await _run(connection, sql.remember_deleted, arrays)
-    if how.has_dead_letters:
+    if how.present.dead_letters:
         await _run(connection, sql.supersede, _arrays(plan, writes, ()))
+    if how.present.flags:
+        await _run(connection, sql.forget_flags, _arrays(plan, writes, ()))
+    if flagged := [write for write in upserts if write.flags]:
+        key, version, *key_columns = _arrays(plan, flagged, key_indexes)
+        flags = binary_array("text[]", [write.flags for write in flagged])
+        await _run(connection, sql.set_flags, [key, version, flags, *key_columns])
     duplicate = 0
     if applied < len(writes):
         cursor = await connection.execute(sql.count_held.encode(), _arrays(plan, writes, key_indexes), prepare=False)

@@ -68,6 +68,7 @@ def forget_shadow(shadow: CopyPlan) -> list[str]:
         f"DELETE FROM trueup.progress WHERE topic = {literal(shadow_progress(shadow.truth_topic))}",
         f"DELETE FROM trueup.deleted_keys WHERE target = {target}",
         f"DELETE FROM trueup.dead_letters WHERE target = {target}",
+        f"DELETE FROM trueup.flags WHERE target = {target}",
         f"DELETE FROM trueup.copies WHERE target = {target}",
     ]
 
@@ -80,7 +81,8 @@ def swap(rebuild: Rebuild, old: OldTable) -> list[str]:
     """
     return [
         *_swap_progress(rebuild.new.truth_topic),
-        *_swap_deleted_keys(rebuild),
+        *_swap_keyed("deleted_keys", rebuild),
+        *_swap_keyed("flags", rebuild),
         *_swap_dead_letters(rebuild, rebuild.new.truth_topic),
         *_swap_records(rebuild),
         *_swap_tables(rebuild, old),
@@ -109,11 +111,12 @@ def _swap_progress(topic: str) -> list[str]:
     ]
 
 
-def _swap_deleted_keys(rebuild: Rebuild) -> list[str]:
+def _swap_keyed(table: str, rebuild: Rebuild) -> list[str]:
+    """What is known of keys: that of the old table goes, that of the shadow takes its name."""
     targets = ", ".join(literal(target) for target in sorted({rebuild.old.target, rebuild.new.target}))
     return [
-        f"DELETE FROM trueup.deleted_keys WHERE target IN ({targets})",
-        f"UPDATE trueup.deleted_keys SET target = {literal(rebuild.new.target)}"
+        f"DELETE FROM trueup.{table} WHERE target IN ({targets})",
+        f"UPDATE trueup.{table} SET target = {literal(rebuild.new.target)}"
         f" WHERE target = {literal(rebuild.shadow.target)}",
     ]
 

@@ -22,8 +22,7 @@ from psycopg.pq import TransactionStatus
 from trueup.adapters import postgres_sql as sql
 from trueup.adapters.postgres_arrays import register_arrays
 from trueup.adapters.postgres_errors import Meaning, describe, meaning_of, translate
-from trueup.adapters.postgres_merge import Connection, Merge, Merged, merge
-from trueup.model.decision import Outcome
+from trueup.adapters.postgres_merge import Connection, Merge, Merged, Present, merge
 from trueup.model.errors import BrokenInvariant, DeadLetterCapReached, Fenced, Stop, TrueUpError, Unreachable
 from trueup.model.rebuild import SHADOW_PREFIX, SHADOW_SCHEMA
 from trueup.model.write import (
@@ -135,10 +134,10 @@ class PostgresReplica:
                 statements = await self._prepared(connection, batch.plan)
                 async with connection.transaction():
                     # 0.
-                    has_deleted, has_dead_letters = await self._lock(connection, batch)
+                    present = await self._lock(connection, batch)
                     # 1. nothing left to do
                     # 2.
-                    how = Merge(batch.plan, statements, has_deleted, has_dead_letters, self._dead_letters_max)
+                    how = Merge(batch.plan, statements, present, self._dead_letters_max)
                     merged = await merge(connection, how, batch.writes)
                     # 3.
                     result = _result(batch, merged)
@@ -180,14 +179,14 @@ class PostgresReplica:
         self._statements[plan] = statements
         return statements
 
-    async def _lock(self, connection: Connection, batch: ReplicaBatch) -> tuple[bool, bool]:
+    async def _lock(self, connection: Connection, batch: ReplicaBatch) -> Present:
         target = batch.plan.target
-        parameters = (target, target, batch.topic, batch.partition)
+        parameters = (target, target, target, batch.topic, batch.partition)
         row = await (await connection.execute(sql.LOCK, parameters)).fetchone()
         place = f"{batch.topic} [{batch.partition}]"
         if row is None:
             raise Fenced(f'progress of "{place}" at replica "{self.name}" was removed while it was being written')
-        token, next_offset, has_deleted, has_dead_letters = row
+        token, next_offset, *present = row
         if token != batch.token:
             # Looked up only now: a swap has committed both, and this statement sees what it committed.
             if await find_recorded(connection, batch.plan) != batch.plan:
@@ -201,7 +200,7 @@ class PostgresReplica:
                 f'a batch of "{place}" does not continue the progress of replica "{self.name}"',
                 detail=f"it starts at {batch.start_offset} where {next_offset} is next",
             )
-        return has_deleted, has_dead_letters
+        return Present(*present)
 
     async def _write_dead_letters(
         self, connection: Connection, batch: ReplicaBatch, refused: tuple[Refusal, ...]
@@ -277,7 +276,8 @@ async def find_recorded(connection: Connection, plan: CopyPlan) -> CopyPlan | No
 def _result(batch: ReplicaBatch, merged: Merged) -> BatchResult:
     refused = (*batch.refused, *merged.refused)
     counts = {outcome: batch.counts.get(outcome, 0) + merged.counts.get(outcome, 0) for outcome in REPLICA_OUTCOMES}
-    counts[Outcome.REJECTED] += len(refused)
+    for refusal in refused:
+        counts[refusal.outcome] += 1
     if sum(counts.values()) != batch.records:
         raise BrokenInvariant(
             f'{sum(counts.values())} outcomes for {batch.records} records of "{batch.topic}"',

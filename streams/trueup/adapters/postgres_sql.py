@@ -75,9 +75,10 @@ RETURNING token, next_offset, {_OUTCOME_COLUMNS}"""
 LOCK: Final = """
 SELECT token, next_offset,
        EXISTS (SELECT FROM trueup.deleted_keys WHERE target = %s),
-       EXISTS (SELECT FROM trueup.dead_letters WHERE target = %s AND superseded_at IS NULL)
+       EXISTS (SELECT FROM trueup.dead_letters WHERE target = %s AND superseded_at IS NULL),
+       EXISTS (SELECT FROM trueup.flags WHERE target = %s)
 FROM trueup.progress WHERE topic = %s AND partition = %s FOR UPDATE"""
-"""Parameters: target, target, topic, partition."""
+"""Parameters: target, target, target, topic, partition."""
 
 ADVANCE: Final = f"""
 UPDATE trueup.progress SET next_offset = %s, updated_at = now(),
@@ -119,6 +120,8 @@ class BatchStatements(msgspec.Struct, frozen=True):
     :param remember_deleted: key, version, key columns; its row count is the number of deletes applied.
     :param count_held: key, version, key columns: how many writes are at the replica in their very version.
     :param supersede: key, version.
+    :param forget_flags: key, version: flags of older versions.
+    :param set_flags: key, version, flags as text of an array, key columns: of the writes that the copy now holds.
     """
 
     find_deleted: str
@@ -128,6 +131,8 @@ class BatchStatements(msgspec.Struct, frozen=True):
     remember_deleted: str
     count_held: str
     supersede: str
+    forget_flags: str
+    set_flags: str
 
 
 def batch_statements(plan: CopyPlan) -> BatchStatements:
@@ -153,13 +158,21 @@ def batch_statements(plan: CopyPlan) -> BatchStatements:
         f" WHERE t.{VERSION_COLUMN} = s.version OR d.version = s.version",
         supersede=f"UPDATE trueup.dead_letters l SET superseded_at = now() FROM {of_keys}"
         f" WHERE l.target = {target} AND l.superseded_at IS NULL AND l.key = s.key AND l.version <= s.version",
+        forget_flags=f"DELETE FROM trueup.flags f USING {of_keys}"
+        f" WHERE f.target = {target} AND f.key = s.key AND f.version < s.version",
+        set_flags="INSERT INTO trueup.flags AS f (target, key, version, flags)"
+        f" SELECT {target}, s.key, s.version, s.flags::text[] FROM {_unnest(plan.key_columns, 'flags')}"
+        f" JOIN {row_is_held} AND t.{VERSION_COLUMN} = s.version ORDER BY s.key"
+        " ON CONFLICT (target, key) DO UPDATE SET version = excluded.version, flags = excluded.flags,"
+        " flagged_at = excluded.flagged_at WHERE f.version < excluded.version",
     )
 
 
-def _unnest(columns: tuple[TargetColumn, ...]) -> str:
-    """The batch as a relation `s`: key, version, and c0, c1, ... for these columns."""
-    kinds = ["bytea", "bytea", *(type_name(transport_type(column.staged_type)) for column in columns)]
-    names = ["key", "version", *(f"c{index}" for index in range(len(columns)))]
+def _unnest(columns: tuple[TargetColumn, ...], *texts: str) -> str:
+    """The batch as a relation `s`: key, version, texts by these names, and c0, c1, ... for these columns."""
+    kinds = ["bytea", "bytea", *("text" for _ in texts)]
+    kinds += [type_name(transport_type(column.staged_type)) for column in columns]
+    names = ["key", "version", *texts, *(f"c{index}" for index in range(len(columns)))]
     return f"unnest({', '.join(f'%b::{kind}[]' for kind in kinds)}) AS s ({', '.join(names)})"
 
 

@@ -5,7 +5,7 @@ Arrival order is not version order (a replay, a repair), so versions decide, sli
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -47,3 +47,19 @@ def reduce_batch(records: Sequence[LogRecord]) -> Reduced:
             coalesced += 1
     counts = {Outcome.COALESCED: coalesced, Outcome.DUPLICATE: duplicate, Outcome.IGNORED: ignored}
     return Reduced([newest[key] for key in sorted(newest)], {outcome: n for outcome, n in counts.items() if n})
+
+
+def older_records(records: Sequence[LogRecord], newest: Mapping[bytes, bytes]) -> dict[bytes, list[LogRecord]]:
+    """The records of some keys that are older than a version, newest first, each version once.
+
+    For keys whose newest record cannot be written: what came before it in the batch is still what the copy has to hold.
+
+    :param newest: version by key.
+    """
+    found: dict[bytes, dict[bytes, LogRecord]] = {key: {} for key in newest}
+    for record in records:
+        if record.key is not None and record.value is not None and record.key in newest:
+            version = peek_version(record.value)
+            if version < newest[record.key]:
+                found[record.key].setdefault(version, record)
+    return {key: [versions[version] for version in sorted(versions, reverse=True)] for key, versions in found.items()}

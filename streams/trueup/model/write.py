@@ -25,6 +25,7 @@ REPLICA_OUTCOMES: Final = (
     Outcome.UNCHANGED,
     Outcome.COALESCED,
     Outcome.REJECTED,
+    Outcome.ESCALATED,
     Outcome.IGNORED,
 )
 """How a record can end at a replica; a bigint column each in `trueup.progress`."""
@@ -93,6 +94,7 @@ class Write(msgspec.Struct, frozen=True, gc=False):
 
     :param values: one per column of the plan; for a delete only the key columns count, the others are None.
     :param offset: of the record in the truth topic; `record_value` are its bytes, for a dead letter.
+    :param flags: what the row violates, of the table's checks and of the copy's own (`on_violation: flag`).
     """
 
     key: bytes
@@ -101,12 +103,13 @@ class Write(msgspec.Struct, frozen=True, gc=False):
     values: tuple[Any, ...]
     offset: int
     record_value: bytes
+    flags: tuple[str, ...] = ()
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """A dead letter of the apply stage. `reason` holds no column value.
 
-    :param stage: `transform` (before the replica) or `replica`.
+    :param stage: `transform` (before the replica), `rules` (the checks of the copy) or `replica`.
     :param record_value: None where the copy does not show everything the record holds (masks, columns not copied); the
         truth topic has it, at the offset.
     """
@@ -115,10 +118,11 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     version: Version
     offset: int
     record_value: bytes | None
-    stage: Literal["transform", "replica"]
+    stage: Literal["transform", "rules", "replica"]
     error_class: str
     sqlstate: str | None
     reason: str
+    outcome: Literal[Outcome.REJECTED, Outcome.ESCALATED] = Outcome.REJECTED
 
 
 class ReplicaBatch(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """The apply worker: truth topics to one replica, each batch one database transaction (design 8).
 
-`core.reduce` and `core.rules_copy` say what is written, `adapters.postgres_replica` writes it. Kafka's offsets
+`core.reduce` and `core.boundary` say what is written, `adapters.postgres_replica` writes it. Kafka's offsets
 of the group are for lag tools only: where reading starts is what the replica says.
 """
 
@@ -16,13 +16,14 @@ from faust.types import TP
 
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.truth_log import TruthLog
+from trueup.core.boundary import Boundary
 from trueup.core.reduce import reduce_batch
-from trueup.core.rules_copy import CopyRules
+from trueup.core.rules import CompiledRule
 from trueup.core.truth_codec import TruthReader
-from trueup.model.decision import Outcome, TruthRecord
-from trueup.model.errors import DeadLetter, Retryable, SchemaChanged
+from trueup.model.decision import Outcome
+from trueup.model.errors import Retryable, SchemaChanged
 from trueup.model.event import LogRecord, Op
-from trueup.model.write import Claim, CopyPlan, Refusal, Replica, ReplicaBatch, Write
+from trueup.model.write import Claim, CopyPlan, Replica, ReplicaBatch
 from trueup.runtime.lane import Batch
 from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import ApplyMetrics
@@ -35,10 +36,10 @@ log = structlog.get_logger("trueup.apply")
 class ApplyTable:
     """One copy, ready to be applied."""
 
-    def __init__(self, plan: CopyPlan, reader: TruthReader) -> None:
+    def __init__(self, plan: CopyPlan, reader: TruthReader, checks: tuple[CompiledRule, ...] = ()) -> None:
         self.plan = plan
         self.reader = reader
-        self.rules = CopyRules(plan)
+        self.boundary = Boundary(plan, checks)
 
 
 class ApplyHandler:
@@ -89,7 +90,7 @@ class ApplyHandler:
             "trueup apply --rebuild; if that was done, this worker is older than the registration, which does no harm"
         )
         log.warning("the copy is not as registered", table=made.table, hint=hint)
-        return ApplyTable(made, table.reader)
+        return ApplyTable(made, table.reader, table.boundary.checks)
 
     async def release(self, tp: TP) -> None:
         self._held.pop(tp, None)
@@ -102,9 +103,11 @@ class ApplyHandler:
         """Applies a batch and its progress in one transaction of the replica."""
         started = time.monotonic()
         claim, table = self._held[batch.tp]
-        reduced = reduce_batch(log_records(batch.records))
-        await self._learn_schemas(table, reduced.records)
-        writes, refused, truths = _writes(table, reduced.records)
+        records = log_records(batch.records)
+        reduced = reduce_batch(records)
+        # A check that keeps out the newest record of a key makes the older ones count: they are decoded then, too.
+        await self._learn_schemas(table, records if table.boundary.checks else reduced.records)
+        judged = table.boundary.judge(reduced, records, table.reader.decode)
         decoded = time.monotonic()
         try:
             result = await self._replica_of(batch.tp).apply(
@@ -116,9 +119,9 @@ class ApplyHandler:
                     start_offset=batch.start,
                     next_offset=batch.end,
                     records=len(batch.records),
-                    writes=tuple(writes),
-                    refused=tuple(refused),
-                    counts=reduced.counts,
+                    writes=tuple(judged.writes),
+                    refused=tuple(judged.refused),
+                    counts=judged.counts,
                 )
             )
         except Retryable as exc:
@@ -129,7 +132,7 @@ class ApplyHandler:
         if result.counts.get(Outcome.APPLIED):
             now_us = self._now_us()
             # Rows of a snapshot are no changes: they were true long before anybody captured them.
-            changes = [(now_us - t.commit_time_us) / 1e6 for t in truths if t.op is not Op.READ]
+            changes = [(now_us - t.commit_time_us) / 1e6 for t in judged.truths if t.op is not Op.READ]
             self._metrics.converged(table.plan.table, changes)
 
     async def _learn_schemas(self, table: ApplyTable, records: Sequence[LogRecord]) -> None:
@@ -144,22 +147,3 @@ class ApplyHandler:
                     hint="restore the registry, or publish the table anew: trueup resync",
                 ) from exc
             table.reader.learn(schema_id, schema)
-
-
-def _writes(table: ApplyTable, records: Sequence[LogRecord]) -> tuple[list[Write], list[Refusal], list[TruthRecord]]:
-    writes: list[Write] = []
-    refused: list[Refusal] = []
-    truths: list[TruthRecord] = []
-    for record in records:
-        key, value = record.key or b"", record.value or b""
-        truth = table.reader.decode(key, value)
-        try:
-            writes.append(table.rules.write_of(truth, record.offset, value))
-        except DeadLetter as exc:
-            shown = value if table.plan.whole else None
-            refused.append(
-                Refusal(key, truth.version, record.offset, shown, "transform", type(exc).__name__, None, exc.primary)
-            )
-        else:
-            truths.append(truth)
-    return writes, refused, truths

@@ -26,6 +26,7 @@ from trueup.adapters.postgres_replica import PostgresReplica, connect
 from trueup.adapters.postgres_replica_ddl import execute
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.truth_log import TruthLog
+from trueup.core.rules import CompiledRule
 from trueup.core.truth_codec import TruthReader
 from trueup.model.errors import TopicChanged, TransientReplica
 from trueup.model.rebuild import Rebuild, shadow_progress
@@ -55,10 +56,19 @@ class RebuildAddresses(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RebuildRun:
-    """The rebuild of one copy. `run` may be called again after it ended in any way."""
+    """The rebuild of one copy. `run` may be called again after it ended in any way.
 
-    def __init__(self, rebuild: Rebuild, where: RebuildAddresses, on_fill: OnFill = lambda _done, _total: None) -> None:
-        self._rebuild, self._where, self._on_fill = rebuild, where, on_fill
+    :param checks: the copy's own, which judge what the shadow is filled with (`core.boundary`).
+    """
+
+    def __init__(
+        self,
+        rebuild: Rebuild,
+        where: RebuildAddresses,
+        on_fill: OnFill = lambda _done, _total: None,
+        checks: tuple[CompiledRule, ...] = (),
+    ) -> None:
+        self._rebuild, self._where, self._on_fill, self._checks = rebuild, where, on_fill, checks
         self._topic = rebuild.new.truth_topic
         self._log = TruthLog(where.settings.kafka.bootstrap_servers)
         self._registry = SchemaRegistry(where.settings.registry.url)
@@ -145,7 +155,7 @@ class RebuildRun:
         where, shadow = self._where, self._rebuild.shadow
         cap = where.settings.worker.dead_letters_per_table_max
         return ApplyHandler(
-            {self._topic: ApplyTable(shadow, TruthReader())},
+            {self._topic: ApplyTable(shadow, TruthReader(), self._checks)},
             lambda: _ShadowReplica(PostgresReplica(shadow.replica, where.writer_dsn, dead_letters_per_table_max=cap)),
             self._log,
             self._registry,

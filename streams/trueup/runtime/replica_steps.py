@@ -12,6 +12,7 @@ from trueup.adapters.postgres_replica import connect
 from trueup.adapters.postgres_replica_ddl import execute, find_rebuilds, plan_replica
 from trueup.adapters.postgres_source import dsn_parts
 from trueup.adapters.secret_references import Secrets
+from trueup.core.boundary import compile_copy_checks
 from trueup.core.rules_copy import compile_copy
 from trueup.model.columns import CapturedTable
 from trueup.model.errors import Refused
@@ -34,9 +35,11 @@ class Replicas:
     def __init__(self, settings: Settings, project: Project, secrets: Secrets, *, adopt: bool, rebuild: bool) -> None:
         self._settings, self._project, self._secrets = settings, project, secrets
         self._adopt, self._rebuild = adopt, rebuild
+        self._captured: Mapping[str, CapturedTable] = {}
 
     def steps(self, captured: Mapping[str, CapturedTable]) -> tuple[list[Step], list[Step]]:
         """What is made at replicas, and the rebuilds. Raises UnsafeChange naming every copy that may not change."""
+        self._captured = captured
         made: list[Step] = []
         rebuilt: list[Step] = []
         refused: list[Rebuild] = []
@@ -66,7 +69,12 @@ class Replicas:
             writer_role=self._writer_role(replica),
             ddl_dsn=self._secrets.ddl_dsn(replica),
         )
-        asyncio.run(RebuildRun(rebuild, where, on_fill).run())
+        table = self._project.tables[rebuild.new.table]
+        copy = table.copy_at(replica.replica)
+        assert copy is not None
+        captured, functions = self._captured[table.table], self._project.functions
+        checks = compile_copy_checks(copy, rebuild.new, captured, functions)
+        asyncio.run(RebuildRun(rebuild, where, on_fill, checks).run())
 
     def _plans(self, replica: Replica, captured: Mapping[str, CapturedTable]) -> list[CopyPlan]:
         copies = self._project.tables_copied_to(replica.replica)

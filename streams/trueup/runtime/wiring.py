@@ -6,9 +6,11 @@ import asyncio
 
 from trueup.adapters.kafka_topics import KafkaTopics
 from trueup.adapters.postgres_replica import PostgresReplica
+from trueup.adapters.project_files import TABLES_FOLDER
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.secret_references import Secrets
 from trueup.adapters.truth_log import TruthLog
+from trueup.core.boundary import compile_copy_checks
 from trueup.core.connector_config import unavailable_value
 from trueup.core.pipeline import DecidePlan
 from trueup.core.rules_copy import compile_copy
@@ -65,7 +67,7 @@ async def run_decide(settings: Settings, project: Project, name: str, metrics_po
     async def plans() -> dict[str, DecidePlan]:
         await kafka.look(tables)
         return {
-            table.capture_topic: await asyncio.to_thread(_decide_plan, table, kafka, registry, settings)
+            table.capture_topic: await asyncio.to_thread(_decide_plan, table, kafka, registry, settings, project)
             for table in tables
         }
 
@@ -80,7 +82,9 @@ async def run_decide(settings: Settings, project: Project, name: str, metrics_po
     await worker.close()
 
 
-def _decide_plan(table: Table, kafka: Kafka, registry: SchemaRegistry, settings: Settings) -> DecidePlan:
+def _decide_plan(
+    table: Table, kafka: Kafka, registry: SchemaRegistry, settings: Settings, project: Project
+) -> DecidePlan:
     schema = read_truth_schema(settings, table.table)
     schema_id = registry.id_of(f"{table.truth_topic}-value", schema)
     if schema_id is None:
@@ -89,7 +93,19 @@ def _decide_plan(table: Table, kafka: Kafka, registry: SchemaRegistry, settings:
             file=str(truth_schema_path(settings, table.table)),
             hint="run: trueup apply",
         )
-    return DecidePlan(table, TruthCodec(schema, schema_id), unavailable_value(kafka.cluster_id, table.owner.system))
+    hole = unavailable_value(kafka.cluster_id, table.owner.system)
+    try:
+        return DecidePlan(table, TruthCodec(schema, schema_id), hole, project.functions)
+    except ValueError as error:
+        raise _not_applied(table, settings, error) from error
+
+
+def _not_applied(table: Table, settings: Settings, error: ValueError) -> ConfigurationError:
+    return ConfigurationError(
+        f'the registration of table "{table.table}" does not fit what was applied: {error}',
+        file=str(settings.project_dir / TABLES_FOLDER / f"{table.table}.yaml"),
+        hint="run: trueup apply",
+    )
 
 
 def apply_group(replica: str) -> str:
@@ -114,8 +130,13 @@ async def run_apply(
     dsn = secrets.writer_dsn(project.replicas[replica])
     tables = {}
     for table, copy in copies:
-        schema = read_truth_schema(settings, table.table)
-        tables[table.truth_topic] = ApplyTable(compile_copy(table, copy, captured_table(schema)), TruthReader())
+        captured = captured_table(read_truth_schema(settings, table.table))
+        try:
+            copy_plan = compile_copy(table, copy, captured)
+            checks = compile_copy_checks(copy, copy_plan, captured, project.functions)
+        except ValueError as error:
+            raise _not_applied(table, settings, error) from error
+        tables[table.truth_topic] = ApplyTable(copy_plan, TruthReader(), checks)
 
     async def ready() -> bool:
         await kafka.look([table for table, _ in copies])
