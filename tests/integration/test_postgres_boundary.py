@@ -5,6 +5,8 @@ from typing import Literal
 import pytest
 from msgspec.structs import replace
 
+from tests.rebuilding import MASKED, filled, filling, live_copy, make, masked, rebuild_of, swapped
+from tests.rebuilding import play as run
 from tests.replica_batches import ORDERS, Partition, delete, key_of, upsert
 from tests.replica_database import nonzero, play, provision, rows
 from tests.unit.core.test_boundary import NOT_NEGATIVE, boundary, judge
@@ -94,3 +96,27 @@ def test_a_batch_is_judged_and_its_rows_letters_and_flags_are_committed_together
         assert flags(database) == {key_of(1): ["eur must be at most 5"]}
 
     play(database, scenario, made.plan)
+
+
+def test_flags_of_a_rebuilt_copy_are_those_it_was_filled_with(database: str) -> None:
+    async def scenario() -> None:
+        live = await live_copy(database)
+        await live.apply(flagged(1, 6, "of the old table"), flagged(2, 7, "of the old table, and not asked any more"))
+        rebuild = await rebuild_of(database, MASKED)
+        await make(database, rebuild)
+        await filled(database, rebuild)
+        shadow = filling(database, rebuild)
+        await shadow.claim()
+        await shadow.apply(replace(masked(1, 6), flags=("of the new one",)), masked(2, 7))
+        await shadow.replica.close()
+        assert flags(database) == {
+            key_of(1): ["of the old table"],
+            key_of(2): ["of the old table, and not asked any more"],
+        }
+        await swapped(database, rebuild)
+        await live.replica.close()
+
+    run(scenario())
+    assert rows(database, "SELECT target, key, flags FROM trueup.flags") == [
+        ("public.orders", key_of(1), ["of the new one"])
+    ]
