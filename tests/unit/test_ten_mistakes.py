@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.unit.project_folder import CUSTOMERS, ORDERS, SHOP_SYSTEM, file_of, spoiled, write_project
 from trueup.adapters.project_files import read_project
 from trueup.core.registration_rules import problems_of
 from trueup.model.errors import ConfigurationError
+from trueup.runtime.cli import app
 
 
 class Mistake(NamedTuple):
@@ -227,3 +229,48 @@ def test_a_mistake_is_named_with_file_line_field_and_cure(tmp_path: Path, mistak
     assert f"{error.file}:{error.line}" in said
     assert mistake.field in said
     assert "hunter2" not in said
+
+
+TOGETHER = (  # in one project: none of them hides another
+    "misspelt field",
+    "not supported yet",
+    "number for text",
+    "duration",
+    "check without a rule",
+    "missing field",
+    "owner not registered",
+    "replica not registered",
+    "mariadb",
+    "password in clear",
+)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES.keys())
+def test_the_command_says_it_too_and_ends_with_2(tmp_path: Path, mistake: Mistake) -> None:
+    texts = {"orders": ORDERS, "customers": CUSTOMERS, "system_shop": SHOP_SYSTEM}
+    project = write_project(tmp_path, **{mistake.name: spoiled(texts[mistake.name], mistake.old, mistake.new)})
+    ended = CliRunner().invoke(app, ["apply", "--project", str(project)])
+    assert ended.exit_code == 2, ended.output
+    assert said_of(mistake, project, ended.stderr), ended.stderr
+    assert ended.stdout == ""
+
+
+def test_apply_shows_ten_mistakes_at_once(tmp_path: Path) -> None:
+    texts = {"orders": ORDERS, "customers": CUSTOMERS, "system_shop": SHOP_SYSTEM}
+    for mistake in (MISTAKES[name] for name in TOGETHER):
+        texts[mistake.name] = spoiled(texts[mistake.name], mistake.old, mistake.new)
+    project = write_project(tmp_path, **texts)
+    ended = CliRunner().invoke(app, ["apply", "--project", str(project)])
+    assert ended.exit_code == 2, ended.output
+    unsaid = [name for name in TOGETHER if not said_of(MISTAKES[name], project, ended.stderr, line=False)]
+    assert not unsaid, ended.stderr
+
+
+def said_of(mistake: Mistake, project: Path, text: str, *, line: bool = True) -> bool:
+    """Whether a text has file, field, words and cure of a mistake.
+
+    :param line: and its line, which is another one where an earlier mistake of the same file adds or takes lines.
+    """
+    file = f"{project / file_of(mistake.name)}"
+    wanted = [f"{file}:{mistake.line}" if line else file, mistake.field, mistake.primary, mistake.cure]
+    return all(words in text for words in wanted)

@@ -10,9 +10,8 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import msgspec
 import psycopg
@@ -20,9 +19,9 @@ import typer
 from rich.console import Console
 
 from trueup.demo.folder import DemoFolder
+from trueup.demo.options import DemoOptions
 from trueup.demo.performance import Performance
 from trueup.demo.progress import Steps
-from trueup.demo.sources import ROWS_MIN
 from trueup.demo.summary import (
     Summary,
     copies_view,
@@ -38,43 +37,21 @@ from trueup.model.errors import Refused
 from trueup.stack.local_stack import LocalStack
 from trueup.stack.progress import StackProgress
 
-_PORT_BASE = 29_400  # a developer's own stack has 29,000 to 29,039
-_SECONDS_MIN = 15  # two kills fit in
 _SEED_BITS = 32
 _MARK = "made-by-trueup-demo"  # a folder without it is not the demo's, and is not removed
-_EXIT_NOT_HELD = 1
 _EXIT_SIGTERM = 128 + signal.SIGTERM
 
-Keep = Annotated[bool, typer.Option("--keep", help="Leave everything running, and say how to reach it.")]
-Seconds = Annotated[int, typer.Option(min=_SECONDS_MIN, help="How long the live load lasts.")]
-Rows = Annotated[int, typer.Option(min=ROWS_MIN, help="Rows that exist before TrueUp does.")]
-Rate = Annotated[int, typer.Option(min=10, help="Changes per second, about, of all writers together.")]
-Seed = Annotated[int | None, typer.Option(help="Makes the writers choose as in a former run.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The summary as JSON instead of tables.")]
-StateDir = Annotated[Path, typer.Option(help="Where the demo keeps its state; a former demo's is removed.")]
-PortBase = Annotated[int, typer.Option(help="First port of the demo's own stack.")]
 
-
-def demo(
-    *,
-    keep: Keep = False,
-    seconds: Seconds = 60,
-    rows: Rows = 50_000,
-    rate: Rate = 200,
-    seed: Seed = None,
-    json: AsJson = False,
-    state_dir: StateDir = Path("var/demo"),
-    port_base: PortBase = _PORT_BASE,
-) -> None:
-    """The whole pipeline on live databases, with kills and a proof. Exit code 0 only if everything held.
+def demo(options: DemoOptions) -> bool:
+    """The whole pipeline on live databases, with kills and a proof. Return whether everything held.
 
     1. remove what a former demo left; bring up a stack of its own;
     2. perform; a failure is a promise not held, not the end of the report;
     3. tell;
     4. stop everything, unless asked to keep it; remove the state if everything held.
     """
-    seed = secrets.randbits(_SEED_BITS) if seed is None else seed
-    folder = DemoFolder(state_dir, port_base)
+    seed = secrets.randbits(_SEED_BITS) if options.seed is None else options.seed
+    folder = DemoFolder(options.state_dir, options.port_base)
     steps = Steps(Console(stderr=True))
     summary: Summary | None = None
     performance: Performance | None = None
@@ -82,20 +59,23 @@ def demo(
         try:
             _bring_up(folder, steps)  # 1
             steps.say(f"seed of the writers: {seed}")
-            performance = Performance(folder, steps, seconds=seconds, rows=rows, rate=rate, seed=seed)
+            performance = Performance(
+                folder, steps, seconds=options.seconds, rows=options.rows, rate=options.rate, seed=seed
+            )
             try:
                 performance.perform()  # 2
             except (CannotGoOn, psycopg.Error) as error:
                 performance.checks.add("the demo came to its end", False, f"{type(error).__name__}: {error}")
             summary = sum_up(performance, seed=seed, seconds=steps.seconds)
-            _tell(performance, summary, as_json=json)  # 3
+            _tell(performance, summary, as_json=options.json)  # 3
         finally:
-            _leave(folder, performance, steps, keep=keep, remove=summary is not None and summary.held)  # 4
+            held = summary is not None and summary.held
+            _leave(folder, performance, steps, keep=options.keep, remove=held)  # 4
     if not summary.held:
         for check in performance.checks.failed:
             steps.say(f"not held: {check.claim}")
         steps.say(f"logs are in {folder.log_dir} and {folder.stack.state_dir / 'logs'}")
-        raise typer.Exit(_EXIT_NOT_HELD)
+    return summary.held
 
 
 def _bring_up(folder: DemoFolder, steps: Steps) -> None:
@@ -117,7 +97,7 @@ def _bring_up(folder: DemoFolder, steps: Steps) -> None:
 def _remove(folder: DemoFolder) -> None:
     """Stop what still runs and remove all state."""
     stop_left_behind(folder.state_dir)
-    if (folder.stack.state_dir / "stack.json").exists():
+    if LocalStack.exists_at(folder.stack.state_dir):
         LocalStack.at(folder.stack.state_dir).down(purge=True)
     shutil.rmtree(folder.state_dir)
 
@@ -161,7 +141,7 @@ def _leave(folder: DemoFolder, performance: Performance | None, steps: Steps, *,
         performance.workers.stop()
     if remove:
         _remove(folder)
-    elif (folder.stack.state_dir / "stack.json").exists():
+    elif LocalStack.exists_at(folder.stack.state_dir):
         LocalStack.at(folder.stack.state_dir).down()
 
 

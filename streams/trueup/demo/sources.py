@@ -11,7 +11,6 @@ from trueup.demo.folder import DemoFolder
 from trueup.demo.pgbench import initialise_pgbench
 
 SYSTEMS = ("shop", "warehouse")
-ROWS_MIN = 1_000  # the shares of the tables are hundredths; below this some would be nearly empty
 
 
 def create_sources(folder: DemoFolder, rows: int) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from trueup import __version__
 from trueup.runtime.cli_apply import apply
 from trueup.runtime.cli_authority import authority
 from trueup.runtime.cli_deadletters import deadletters
+from trueup.runtime.cli_demo import demo
 from trueup.runtime.cli_rules import rules
 from trueup.runtime.cli_schemas import schemas
 from trueup.runtime.cli_stack import stack
@@ -27,25 +26,8 @@ app = typer.Typer(
 app.add_typer(stack, name="stack")
 app.add_typer(worker, name="worker")
 app.add_typer(deadletters, name="deadletters")
-for command in (apply, authority, rules, schemas, status, verify):
+for command in (apply, authority, demo, rules, schemas, status, verify):
     app.command()(command)
-
-
-@app.command()
-def demo(
-    *,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running and print the addresses.")] = False,
-    seconds: Annotated[int, typer.Option(min=10, help="Seconds of live load.")] = 60,
-    rows: Annotated[int, typer.Option(min=1_000, help="Existing rows before capture starts.")] = 50_000,
-    json: Annotated[bool, typer.Option("--json", help="The summary as JSON on stdout.")] = False,
-) -> None:
-    """Run the whole story on a local stack: two systems, live load, kills, a conflict, proof of equality.
-
-    Example: trueup demo --seconds 30
-    """
-    from trueup.demo.run import demo as run_demo  # noqa: PLC0415 - the demo is not loaded by workers
-
-    run_demo(keep=keep, seconds=seconds, rows=rows, json=json)
 
 
 @app.command()

@@ -58,8 +58,13 @@ def down(
     purge: Annotated[bool, typer.Option("--purge", help="Remove all data of the stack, too.")] = False,
 ) -> None:
     """Stop what this stack started, and nothing else. Example: trueup stack down --purge"""
+    state_dir = state_dir_of(open_settings(project))
+    if not LocalStack.exists_at(state_dir):
+        # Wanted is that none runs, and none does: no failure, so that clean-up scripts may repeat it.
+        typer.echo(f'nothing to stop: there is no local stack in "{state_dir}"', err=True)
+        return
     with StackProgress(Console(stderr=True)) as progress:
-        LocalStack.at(state_dir_of(open_settings(project))).down(progress, purge=purge)
+        LocalStack.at(state_dir).down(progress, purge=purge)
 
 
 @stack.command()

@@ -12,13 +12,13 @@ from confluent_kafka.admin import AdminClient
 
 from trueup.model.errors import PartFailed
 from trueup.stack.artifacts import bundle_path
+from trueup.stack.cluster_id import cluster_id
 from trueup.stack.data_files import data_path
 from trueup.stack.java import SMALL_JVM, class_path, java, properties_text, server_environment
 from trueup.stack.part import answers
 from trueup.stack.process import Launch, ServerProcess
 from trueup.stack.settings import LOOPBACK, StackSettings, broker_port, controller_port, replication_factor
 
-_CLUSTER_ID = "trueup-local-stack-000"  # 22 characters of base64 url: what Kafka takes for a cluster id
 _FORMAT_TIMEOUT_S = 60
 _METADATA_TIMEOUT_S = 2.0
 _MESSAGE_BYTES_MAX = 16 * 1024 * 1024  # rows of TOASTed text, twice (before and after), with room
@@ -81,7 +81,7 @@ class KafkaPart:
                 *SMALL_JVM,
                 f"-Dlog4j2.configurationFile={data_path('infra/local/log4j2.properties')}",
                 *("-cp", class_path(jars), "kafka.tools.StorageTool", "format"),
-                *("--cluster-id", _CLUSTER_ID, "--config", str(configuration), "--ignore-formatted"),
+                *("--cluster-id", cluster_id(self.settings), "--config", str(configuration), "--ignore-formatted"),
             ),
             env=server_environment(),
             stdin=subprocess.DEVNULL,

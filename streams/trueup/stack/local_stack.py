@@ -78,10 +78,15 @@ class LocalStack:
     def at(cls, state_dir: Path) -> LocalStack:
         """Return the stack that lives in a folder, with the settings it was brought up with."""
         path = state_dir / _SETTINGS_FILE
-        if not path.exists():
+        if not cls.exists_at(state_dir):
             msg = f'there is no local stack in "{state_dir}"'
             raise Refused(msg, hint="bring one up: trueup stack up")
         return cls(msgspec.structs.replace(decode_settings(path.read_bytes()), state_dir=state_dir))
+
+    @staticmethod
+    def exists_at(state_dir: Path) -> bool:
+        """Tell whether a stack was brought up in a folder and not purged since."""
+        return (state_dir / _SETTINGS_FILE).exists()
 
     @property
     def part_names(self) -> list[str]:
