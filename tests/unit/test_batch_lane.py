@@ -200,9 +200,37 @@ def test_a_trouble_is_named_once_and_its_end_too() -> None:
             assert trouble is not None, "readiness shows it while it lasts"
             await passes(200)
             assert lane.partitions[ORDERS_0].trouble is None
-        assert [entry["event"] for entry in logs] == ["partition waits", "partition goes on"]
+        assert [entry["event"] for entry in logs] == ["waiting", "goes on"]
         assert logs[0]["log_level"] == "warning"
-        assert logs[1]["after_failures"] == 6
+
+    run(test)
+
+
+def test_what_many_partitions_wait_for_is_named_once() -> None:
+    async def test() -> None:
+        handler = FakeHandler()
+        handler.prepare_fails = [unavailable() for _ in range(6)]
+        with structlog.testing.capture_logs() as logs:
+            lane, _ = await ready(handler, ORDERS_0, ORDERS_1)
+            assert len(lane.outages.reasons()) == 1
+            await passes(200)
+            assert lane.outages.reasons() == []
+        assert [entry["event"] for entry in logs] == ["waiting", "goes on"]
+
+    run(test)
+
+
+def test_a_part_that_answers_and_then_refuses_is_named_once() -> None:
+    async def test() -> None:
+        handler = FakeHandler()
+        with structlog.testing.capture_logs() as logs:
+            lane, _ = await ready(handler)
+            handler.process_fails = [unavailable() for _ in range(5)]
+            for _ in range(6):
+                assert offered(lane, batch(0, 5))
+                await passes(30)
+        assert [entry["event"] for entry in logs] == ["waiting", "partition goes on"]
+        assert lane.outages.reasons() == []
 
     run(test)
 

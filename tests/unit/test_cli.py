@@ -15,6 +15,18 @@ def trueup_command(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
 
 
+def performances(monkeypatch: pytest.MonkeyPatch) -> list[DemoOptions]:
+    """The options of every demo from now on; all of them hold, none is performed."""
+    seen: list[DemoOptions] = []
+
+    def perform(options: DemoOptions) -> bool:
+        seen.append(options)
+        return True
+
+    monkeypatch.setattr(trueup.demo.run, "demo", perform)
+    return seen
+
+
 def test_stack_down_without_a_stack_says_so_and_is_no_failure(tmp_path: Path) -> None:
     ended = trueup_command("stack", "down", "--project", str(tmp_path))
     assert ended.exit_code == 0, ended.output
@@ -30,8 +42,7 @@ def test_stack_status_without_a_stack_cannot_run(tmp_path: Path) -> None:
 
 
 def test_every_option_of_the_demo_reaches_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    seen: list[DemoOptions] = []
-    monkeypatch.setattr(trueup.demo.run, "demo", lambda options: seen.append(options) or True)
+    seen = performances(monkeypatch)
     given = DemoOptions(
         keep=True, seconds=20, rows=2_000, rate=50, seed=7, json=True, state_dir=tmp_path, port_base=31_000
     )
@@ -45,8 +56,7 @@ def test_every_option_of_the_demo_reaches_the_demo(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_demo_runs_with_its_defaults_when_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[DemoOptions] = []
-    monkeypatch.setattr(trueup.demo.run, "demo", lambda options: seen.append(options) or True)
+    seen = performances(monkeypatch)
     trueup_command("demo")
     assert seen == [DemoOptions()]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, Generic
+from typing import Any, Final, Generic
 
 import msgspec
 
@@ -46,24 +46,35 @@ class _Folder(Generic[RegistrationT]):
     def _read(self, path: Path, kind: type[RegistrationT]) -> None:
         registration, lines, problems = read_registration(path, kind)
         self.lines[str(path)] = lines
-        if registration is None:
+        if problems:
             self.unread.append(path.stem)
             self.errors += [located(problem, lines) for problem in problems]
-        else:
+        if registration is not None:
             self.found.append(Registered(file=str(path), stem=path.stem, value=registration))
 
 
 def read_registration(
     path: Path, kind: type[RegistrationT]
 ) -> tuple[RegistrationT | None, Mapping[FieldPath, int], list[Problem]]:
-    """One file: the registration, or None and its problems; and the lines of its fields."""
+    """One file: the registration, the lines of its fields, and its problems.
+
+    With problems the registration lacks the fields that have them, or is None where it cannot be without: good for
+    finding mistakes of meaning in the rest, for nothing else.
+    """
     document = read_yaml(path)
-    problems = list(document.problems)
-    if not problems:
-        problems = mistakes_in(kind, document.data, str(path))
-    if problems:
-        return None, document.lines, problems
-    return msgspec.convert(document.data, kind), document.lines, []
+    if document.problems:
+        return None, document.lines, list(document.problems)
+    problems = mistakes_in(kind, document.data, str(path))
+    return _rest(kind, document.data, problems), document.lines, problems
+
+
+def _rest(kind: type[RegistrationT], data: Any, problems: list[Problem]) -> RegistrationT | None:
+    """The registration without its mistaken fields. Whole fields of the file: half a list would have other indices."""
+    if problems and not isinstance(data, dict):
+        return None
+    mistaken = {problem.path[0] for problem in problems if problem.path}
+    rest = {name: value for name, value in data.items() if name not in mistaken}
+    return None if mistakes_in(kind, rest, "") else msgspec.convert(rest, kind)
 
 
 def read_project(project_dir: Path, rules: Rules, functions: Mapping[str, RuleFunction] | None = None) -> Project:

@@ -14,6 +14,7 @@ import structlog
 from faust.types import TP
 
 from trueup.model.errors import Retryable, Stop
+from trueup.runtime.outages import Outages
 from trueup.runtime.process_exit import exit_process
 
 _REVOKED_GRACE_S: Final = 10.0  # a revoked batch has so long to finish, then it is rolled back (design 7)
@@ -78,13 +79,15 @@ class PartitionState:
         self.process_failures = 0
         self.prepare_failures = 0
         self.trouble: Retryable | None = None
+        self.named: str | None = None  # the trouble that was met since the latest success
 
 
 class Lane:
     """The partitions of one worker and what happens to them."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, outages: Outages | None = None) -> None:
         self.handler = handler
+        self.outages = outages or Outages()
         self.partitions: dict[TP, PartitionState] = {}
         self.consumer: LaneConsumer | None = None
         self.draining = False
@@ -127,10 +130,14 @@ class Lane:
         except BaseException as exc:
             exit_process(exc)
         else:
-            state.position, state.in_flight, state.process_failures, state.trouble = batch.end, None, 0, None
+            if state.named is not None:
+                log.info("partition goes on", partition=_name(batch.tp), after_failures=state.process_failures)
+            state.position, state.in_flight, state.process_failures = batch.end, None, 0
+            state.trouble = state.named = None
             self._wake()
 
     def _stop(self, tp: TP, state: PartitionState, exc: Stop) -> None:
+        self.outages.forget(_name(tp))
         state.ready, state.stopped, state.in_flight = False, exc, None
         log.error(
             "table stopped", topic=tp.topic, partition=tp.partition, error=exc.primary, detail=exc.detail, hint=exc.hint
@@ -139,9 +146,8 @@ class Lane:
     def _prepare_later(self, tp: TP, state: PartitionState, exc: Retryable, failures: int) -> None:
         if self.partitions.get(tp) is not state:
             return  # given up meanwhile: preparing it would fence its new owner
-        if state.process_failures + state.prepare_failures == 1:  # named once, however often it is tried
-            log.warning("partition waits", topic=tp.topic, partition=tp.partition, error=exc.primary, detail=exc.detail)
-        state.trouble = exc
+        self.outages.begin(_name(tp), exc, named=state.named == exc.primary)
+        state.trouble, state.named = exc, exc.primary
         delay_s = min(_BACKOFF_S_MAX, _BACKOFF_S_FIRST * 2 ** min(failures - 1, 10))
         state.task = asyncio.create_task(self._prepare(tp, state, delay_s), name=f"prepare-{tp.topic}-{tp.partition}")
 
@@ -162,13 +168,11 @@ class Lane:
             exit_process(exc)
         if self.partitions.get(tp) is not state or self.consumer is None:
             return
-        if state.trouble is not None:
-            log.info(
-                "partition goes on",
-                topic=tp.topic,
-                partition=tp.partition,
-                after_failures=state.prepare_failures + state.process_failures,
-            )
+        if state.process_failures:  # a part may answer and then refuse: only a batch proves more
+            self.outages.forget(_name(tp))
+        else:
+            self.outages.end(_name(tp))
+            state.named = None
         await self.consumer.seek_to(tp, position)
         # Failures of batches are forgotten by a batch that went through, not by a part that answers and then refuses.
         state.position, state.ready, state.trouble, state.prepare_failures = position, True, None, 0
@@ -195,7 +199,12 @@ class Lane:
             task.cancel()
         await asyncio.gather(*leftover, return_exceptions=True)
         for tp in states:
+            self.outages.forget(_name(tp))
             try:
                 await self.handler.release(tp)
             except Retryable as exc:  # a goodbye to a dead part keeps no other partition
                 log.warning("partition given up", topic=tp.topic, partition=tp.partition, error=exc.primary)
+
+
+def _name(tp: TP) -> str:
+    return f"{tp.topic}/{tp.partition}"

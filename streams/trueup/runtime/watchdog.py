@@ -50,7 +50,8 @@ class Watchdog:
         for tp, state in list(lane.partitions.items()):
             lag = max(0, ends.get(tp, 0) - state.position) if state.ready else 0
             lags[self._table_of[tp.topic]] += lag
-            excused = state.stopped is not None or state.trouble is not None or lane.draining
+            waits = state.trouble is not None or bool(lane.outages.reasons())
+            excused = state.stopped is not None or waits or lane.draining
             self._check(tp, state.position, now, busy=not excused and (lag > 0 or state.in_flight is not None))
         for table in set(self._table_of.values()):
             self._metrics.lag(table, lags[table])
@@ -74,9 +75,9 @@ class Watchdog:
         lane = self._lane
         if lane.draining:
             return ["draining"]
+        reasons = [f"waiting for {outage}" for outage in lane.outages.reasons()]
         if not self.assigned and not lane.partitions:
-            return ["waiting for partitions"]
-        reasons = []
+            reasons.append("waiting for partitions")
         for tp, state in lane.partitions.items():
             where = f"{tp.topic}/{tp.partition}"
             if state.stopped is not None:
