@@ -60,6 +60,9 @@ class FakeReplica:
             await self._lose_connection()
         return BatchResult(dict(counts), batch.refused)
 
+    async def ping(self) -> None:
+        """Always there."""
+
     async def close(self) -> None:
         self._claimed.clear()
 

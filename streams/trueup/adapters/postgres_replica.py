@@ -152,6 +152,26 @@ class PostgresReplica:
                 raise
             return result
 
+    async def ping(self) -> None:
+        """Ask the server whether it is there. Raises Unreachable.
+
+        A connection that is gone is opened anew, so that it is no more looked at as if it lived; claims on it are void
+        and made again by the next batch (ClaimLost). While a batch is on the connection there is nothing to ask: the
+        batch will meet what there is to meet.
+        """
+        if self._turn.locked():
+            return
+        async with self._turn:
+            connection = await self._connected()
+            try:
+                await connection.execute("SELECT 1")
+            except psycopg.OperationalError:
+                await self.close()
+                await self._connected()
+            except asyncio.CancelledError:
+                await self._discard_unless_idle()
+                raise
+
     async def close(self) -> None:
         """Give the connection back. Claims made on it are void."""
         connection, self._connection = self._connection, None

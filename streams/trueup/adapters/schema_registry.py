@@ -37,6 +37,10 @@ class SchemaRegistry:
         """Close the connections."""
         self._http.close()
 
+    def ping(self) -> None:
+        """Ask whether it is there. Raises Unreachable."""
+        self._request("GET", "/schemas/types")
+
     def schema_by_id(self, schema_id: int) -> dict[str, Any]:
         """The schema as JSON data. Raises LookupError when the registry does not know the id."""
         known = self._by_id.get(schema_id)

@@ -66,6 +66,15 @@ class TruthLog:
             check_crcs=False,
         )
 
+    async def ping(self) -> None:
+        """Ask the cluster for its topics. Raises Unreachable when no broker answers."""
+        await self.start()
+        assert self._offsets is not None
+        try:
+            await self._offsets.topics()
+        except Exception as exc:
+            raise from_kafka(exc, "asking for metadata") from exc
+
     async def committed(self, group: str, topic: str, partition: int) -> tuple[int, str] | None:
         """The group's committed offset of a partition and its metadata; None when it never committed."""
         await self.start()

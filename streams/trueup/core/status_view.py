@@ -49,9 +49,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer."""
+    """The whole answer.
+
+    :param problems: the cause before what follows from it.
+    :param unreachable: parts that did not answer; what they know is missing from the rest.
+    """
 
     problems: list[Problem]
+    unreachable: list[str]
     tables: list[CopyLine]
     decide: list[DecideLine]
 

@@ -4,6 +4,7 @@
       Retryable              retry: wait with backoff, the same work may succeed
         Unreachable            a part (Kafka, Connect, registry, source, replica) does not answer
         TransientReplica       the replica refused for now: deadlock, lock timeout, restart, full disk
+        CaptureFailed          a connector or its task ended with an error; Connect may run it again
       DeadLetter             dead letter: this event cannot be used, keep its bytes, go on
         DecodeFailed           the bytes are no Debezium envelope of this table
         RowRefused             the replica refused exactly this row, by data
@@ -90,6 +91,18 @@ class TransientReplica(Retryable):
         super().__init__(f'replica "{replica}" refused for now', detail=detail)
         self.replica = replica
         self.sqlstate = sqlstate
+
+
+class CaptureFailed(Retryable):
+    """A connector or its task ended with an error, and stays so until somebody has it run again."""
+
+    def __init__(self, system: str, *, detail: str | None = None) -> None:
+        super().__init__(
+            f'capture of "{system}" failed',
+            detail=detail,
+            hint="remove the cause; trueup worker capture restarts it by itself, trueup apply at once",
+        )
+        self.system = system
 
 
 class DeadLetter(TrueUpError):

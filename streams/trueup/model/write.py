@@ -191,6 +191,10 @@ class Replica(Protocol):
         """Apply a batch and its progress in one transaction."""
         ...
 
+    async def ping(self) -> None:
+        """Ask whether it is there. A connection that turns out to be gone is opened anew; claims on it are void."""
+        ...
+
     async def close(self) -> None:
         """Give the connection back; claims made on it are void."""
         ...

@@ -14,6 +14,7 @@ from trueup.model.errors import BrokenInvariant
 from trueup.model.settings import Settings
 from trueup.runtime.batch_lane import BatchSchema, BatchTransport
 from trueup.runtime.lane import Handler, Lane
+from trueup.runtime.outages import Outages
 
 _FAUST: Final = "0.15.3"  # 0.13.1 to 0.15.1 break on each rebalance; the lane overrides private methods of this version
 _AIOKAFKA: Final = "0.14.0"
@@ -44,10 +45,13 @@ def check_runtime() -> None:
         )
 
 
-def build_app(app_id: str, topics: Iterable[str], handler: Handler, settings: Settings, datadir: Path) -> LaneApp:
+def build_app(
+    app_id: str, topics: Iterable[str], handler: Handler, settings: Settings, datadir: Path, outages: Outages
+) -> LaneApp:
     """A worker's app: one agent per topic, each handing whole batches to the lane.
 
     :param app_id: Faust's app id is the consumer group.
+    :param outages: of the worker: what its partitions wait for.
     """
     check_runtime()
     kafka = settings.kafka
@@ -75,7 +79,7 @@ def build_app(app_id: str, topics: Iterable[str], handler: Handler, settings: Se
         debug=False,
     )
     app.transport = BatchTransport(app.conf.broker_consumer, app)
-    app.lane = Lane(handler)
+    app.lane = Lane(handler, outages)
     app.batch_rows_max = settings.worker.batch_rows_max
     for name in topics:
         _add_agent(app, name)

@@ -95,6 +95,10 @@ class ApplyHandler:
     async def release(self, tp: TP) -> None:
         self._held.pop(tp, None)
 
+    async def ping(self) -> None:
+        """Raises Unreachable when the replica does not answer."""
+        await self._replicas[0].ping()
+
     async def close(self) -> None:
         for replica in self._replicas:
             await replica.close()

@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from trueup.core.status_view import StatusView
-from trueup.runtime.cli_errors import errors_as_text
+from trueup.runtime.cli_errors import EXIT_REFUSED, errors_as_text
 from trueup.runtime.cli_project import PROJECT_DEFAULT, ProjectOption, open_project, open_secrets
 from trueup.runtime.status_read import read_status
 
@@ -27,7 +27,10 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until interrupted.")] = False,
 ) -> None:
-    """Show how true each copy is. Exit 1 when something is wrong. Example: trueup status --watch"""
+    """Show how true each copy is. Exit 1 when something is wrong, 2 when a part does not answer.
+
+    Example: trueup status --watch
+    """
     settings, registered = open_project(project)
     secrets = open_secrets(settings)
     view = read_status(settings, registered, secrets)
@@ -40,6 +43,10 @@ def status(
                 live.update(_screen(read_status(settings, registered, secrets)), refresh=True)
     else:
         Console().print(_screen(view))
+    if view.unreachable:
+        # What could be asked is shown all the same; that it is not the whole answer is what the exit code says.
+        typer.echo("\n".join(f'cannot reach "{part}"' for part in view.unreachable), err=True)
+        raise typer.Exit(EXIT_REFUSED)
     if view.problems:
         raise typer.Exit(1)
 

@@ -17,7 +17,7 @@ worker = typer.Typer(help="Run stream workers.", no_args_is_help=True)
 
 NameOption = Annotated[
     str | None,
-    typer.Option("--name", help="Name of this worker, its own on this host. Default: decide, or apply-REPLICA."),
+    typer.Option("--name", help="Its name, its own on this host. Default: decide, apply-REPLICA, capture."),
 ]
 PortOption = Annotated[
     int | None,
@@ -66,6 +66,22 @@ def apply(
         place = list(registered.replicas).index(replica) + 1 if replica in registered.replicas else 0
         metrics_port = settings.worker.metrics_port_base + place
     _run(run_apply(settings, registered, open_secrets(settings), replica, own_name, metrics_port))
+
+
+@worker.command()
+@errors_as_text()
+def capture(
+    project: ProjectOption = PROJECT_DEFAULT, *, name: NameOption = None, metrics_port: PortOption = None
+) -> None:
+    """Watch the connectors and restart those that fail, with backoff. Example: trueup worker capture"""
+    from trueup.runtime.capture_worker import run_capture  # noqa: PLC0415 - clients of three systems, for workers only
+
+    settings, registered = open_project(project)
+    own_name = name or "capture"
+    configure_logs(own_name)
+    if metrics_port is None:
+        metrics_port = settings.worker.metrics_port_base + len(registered.replicas) + 1
+    _run(run_capture(settings, registered, open_secrets(settings), own_name, metrics_port))
 
 
 @worker.command(name="all")

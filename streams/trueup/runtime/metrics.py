@@ -112,6 +112,27 @@ class WorkerMetrics:
         self._stopped.labels(self._stage, table, self._replica).set(1 if is_stopped else 0)
 
 
+class CaptureMetrics:
+    """The capture worker's metrics."""
+
+    def __init__(self, registry: CollectorRegistry, systems: Iterable[str]) -> None:
+        self._running = Gauge(
+            "trueup_capture_running", "1 while connector and task of a system run.", ["system"], registry=registry
+        )
+        self._restarts = Counter(
+            "trueup_capture_restarts", "Restarts of what failed of a connector.", ["system"], registry=registry
+        )
+        for system in systems:
+            self._running.labels(system).set(0)
+            self._restarts.labels(system)
+
+    def running(self, system: str, *, is_running: bool) -> None:
+        self._running.labels(system).set(1 if is_running else 0)
+
+    def restarted(self, system: str) -> None:
+        self._restarts.labels(system).inc()
+
+
 class DecideMetrics(WorkerMetrics):
     """The decide worker's metrics."""
 

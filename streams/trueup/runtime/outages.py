@@ -9,7 +9,7 @@ from collections import Counter
 
 import structlog
 
-from trueup.model.errors import Retryable
+from trueup.model.errors import TrueUpError
 
 log = structlog.get_logger("trueup.outages")
 
@@ -20,7 +20,7 @@ class Outages:
     def __init__(self) -> None:
         self._met: dict[str, str] = {}
 
-    def begin(self, who: str, exc: Retryable, *, named: bool = False) -> None:
+    def begin(self, who: str, exc: TrueUpError, *, named: bool = False) -> None:
         """`who` waits. Somebody waits for one thing at a time: the latest.
 
         :param named: `who` met it before, without a success since: it is in the log already.

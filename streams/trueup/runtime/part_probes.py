@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from trueup.model.errors import Retryable, Unreachable
+from trueup.model.errors import TrueUpError, Unreachable
 from trueup.runtime.outages import Outages
 
 _INTERVAL_S: Final = 3.0  # an outage is in /readyz after so long; a probe is one small request
@@ -22,7 +22,7 @@ Probe = Callable[[], Awaitable[None]]
 class PartProbes:
     """The probes of one worker.
 
-    :param probes: by the part's name; each raises Retryable when its part does not answer.
+    :param probes: by the part's name; each raises TrueUpError when its part does not answer, or refuses.
     """
 
     def __init__(self, probes: Mapping[str, Probe], outages: Outages) -> None:
@@ -38,7 +38,7 @@ class PartProbes:
             try:
                 async with asyncio.timeout(_ANSWER_S_MAX):
                     await probe()
-            except Retryable as exc:
+            except TrueUpError as exc:  # a refused login, too: it is shown while it lasts
                 self._outages.begin(f"probe of {part}", exc)
                 failures += 1
             except TimeoutError:

@@ -6,9 +6,7 @@ import json
 
 import httpx
 
-from trueup.adapters.kafka_connect import KafkaConnect
 from trueup.adapters.secret_references import Secrets
-from trueup.core.connector_config import connector_name
 from trueup.core.status_view import (
     CopyLine,
     DecideLine,
@@ -22,25 +20,30 @@ from trueup.core.status_view import (
 from trueup.model.errors import TrueUpError, Unreachable
 from trueup.model.registration import Project
 from trueup.model.settings import Settings
+from trueup.runtime.captures import look_at_captures
 from trueup.runtime.progress_read import ProgressReader
 
 _SCRAPE_TIMEOUT_S = 3.0
 
 
 def read_status(settings: Settings, project: Project, secrets: Secrets) -> StatusView:
-    """Raises Unreachable when Kafka does not answer; everything else that is wrong is a problem line."""
+    """Raises Unreachable when Kafka does not answer; everything else that is wrong is a problem line.
+
+    Problems stand in the order of the pipeline: a capture that stands still is why everything behind it does.
+    """
     reader = ProgressReader(settings.kafka.bootstrap_servers, project, secrets)
     decided = reader.decided(list(project.tables.values()))
-    problems, convergence = _workers(settings)
-    problems += _connectors(settings, project)
+    captures = look_at_captures(settings, project, secrets)
+    unreachable, replicas = list(captures.unreachable), list[Problem]()
+    workers, convergence = _workers(settings)
     lines = []
     for replica in project.replicas:
         try:
             applied = reader.applied(replica)
         except TrueUpError as exc:
-            problems.append(
-                Problem(what=str(exc.primary), next="see its server; apply workers wait for it by themselves")
-            )
+            replicas.append(Problem(what=exc.primary, next="see its server; apply workers wait for it by themselves"))
+            if isinstance(exc, Unreachable):
+                unreachable.append(exc.part)
             continue
         for table, progress in applied.items():
             p50, p99 = convergence.get((table, replica), (None, None))
@@ -60,12 +63,13 @@ def read_status(settings: Settings, project: Project, secrets: Secrets) -> Statu
                     filling=Filling(done=seen > 0 and behind == 0),
                 )
             )
+    problems = [*captures.problems, *replicas, *workers]
     for table, progress in decided.items():
         problems += dead_letter_problems(progress.counts, table, "decide")
     decide = [
         DecideLine(table=t, counts={k: v for k, v in p.counts.items() if v}, lag=p.lag) for t, p in decided.items()
     ]
-    return StatusView(problems=problems, tables=worst_first(lines), decide=decide)
+    return StatusView(problems=problems, unreachable=unreachable, tables=worst_first(lines), decide=decide)
 
 
 def _workers(settings: Settings) -> tuple[list[Problem], dict[tuple[str, str], tuple[float | None, float | None]]]:
@@ -80,9 +84,7 @@ def _workers(settings: Settings) -> tuple[list[Problem], dict[tuple[str, str], t
             ready = httpx.get(f"{entry['url']}/readyz", timeout=_SCRAPE_TIMEOUT_S, trust_env=False)
             text = httpx.get(f"{entry['url']}/metrics", timeout=_SCRAPE_TIMEOUT_S, trust_env=False).text
         except httpx.HTTPError:
-            problems.append(
-                Problem(what=f"worker {entry['name']} does not answer", next=f"trueup worker {entry['kind']}")
-            )
+            problems.append(Problem(what=f"worker {entry['name']} does not answer", next=_start_of(entry)))
             continue
         if not ready.is_success:
             why = "; ".join(ready.text.split("\n")[:2])
@@ -91,21 +93,5 @@ def _workers(settings: Settings) -> tuple[list[Problem], dict[tuple[str, str], t
     return problems, found
 
 
-def _connectors(settings: Settings, project: Project) -> list[Problem]:
-    problems = []
-    connect = KafkaConnect(settings.connect.url)
-    try:
-        for system in project.systems:
-            if not project.tables_owned_by(system):
-                continue
-            status = connect.status(connector_name(system))
-            if status is None:
-                problems.append(Problem(what=f"system {system} is not captured", next="trueup apply"))
-            elif not status.running:
-                why = status.trace or f"{status.connector}, tasks {', '.join(status.tasks)}"
-                problems.append(Problem(what=f"capture of {system} does not run: {why}", next="trueup apply"))
-    except Unreachable as exc:
-        problems.append(Problem(what=exc.primary, next="see Connect; capture goes on by itself when it is back"))
-    finally:
-        connect.close()
-    return problems
+def _start_of(entry: dict[str, str]) -> str:
+    return " ".join(filter(None, ("trueup worker", entry["kind"], entry["replica"])))

@@ -27,7 +27,7 @@ async def supervise(settings: Settings, project: Project) -> None:
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    commands = {"decide": ["decide"]} | {
+    commands = {"decide": ["decide"], "capture": ["capture"]} | {
         f"apply-{r}": ["apply", r] for r in project.replicas if project.tables_copied_to(r)
     }
     children = [_keep_running(name, command, settings, stop) for name, command in commands.items()]

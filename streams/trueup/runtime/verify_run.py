@@ -20,6 +20,7 @@ from trueup.core.verify import KEYS_SHOWN_MAX, Comparison, differing_buckets, di
 from trueup.model.errors import Unreachable
 from trueup.model.registration import Copy, Project, Table
 from trueup.model.settings import Settings
+from trueup.runtime.captures import refuse_without_capture
 from trueup.runtime.deadletters import DeadLetters
 from trueup.runtime.partition_memory import DECIDE_GROUP
 from trueup.runtime.progress_read import ProgressReader
@@ -41,7 +42,11 @@ class Verification:
         self._registry = SchemaRegistry(settings.registry.url)
 
     def run(self, tables: list[Table], on_copy: OnCopy) -> list[Comparison]:
-        """Compares every copy of the tables. Raises Unreachable, Refused."""
+        """Compares every copy of the tables. Raises Unreachable, Refused.
+
+        Capture is looked at first: without it no heartbeat would come, however long one waits.
+        """
+        refuse_without_capture(self._settings, sorted({table.owner.system for table in tables}))
         caught_up = self.catch_up(tables)
         results = []
         for table in tables:

@@ -57,7 +57,7 @@ class Watchdog:
             self._metrics.lag(table, lags[table])
             states = [s for tp, s in lane.partitions.items() if self._table_of[tp.topic] == table]
             self._metrics.stopped(table, is_stopped=any(s.stopped is not None for s in states))
-        self._metrics.ready.set(0 if self.reasons() else 1)
+        self._metrics.ready.set(0 if self.reasons() or lane.outages.reasons() else 1)
 
     def _check(self, tp: TP, position: int, now: float, *, busy: bool) -> None:
         seen, since = self._moved.get(tp, (-1, now))
@@ -75,7 +75,7 @@ class Watchdog:
         lane = self._lane
         if lane.draining:
             return ["draining"]
-        reasons = [f"waiting for {outage}" for outage in lane.outages.reasons()]
+        reasons = []
         if not self.assigned and not lane.partitions:
             reasons.append("waiting for partitions")
         for tp, state in lane.partitions.items():

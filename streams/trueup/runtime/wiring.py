@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from trueup.adapters.kafka_topics import KafkaTopics
 from trueup.adapters.postgres_replica import PostgresReplica
@@ -22,7 +23,9 @@ from trueup.model.settings import Settings
 from trueup.runtime.app import build_app
 from trueup.runtime.apply_agent import ApplyHandler, ApplyTable
 from trueup.runtime.decide_agent import DecideHandler
+from trueup.runtime.lane_worker import run_lane
 from trueup.runtime.metrics import ApplyMetrics, DecideMetrics
+from trueup.runtime.part_probes import Probe
 from trueup.runtime.partition_memory import DECIDE_GROUP
 from trueup.runtime.truth_schema_file import read_truth_schema, truth_schema_path
 from trueup.runtime.worker import Worker
@@ -76,8 +79,9 @@ async def run_decide(settings: Settings, project: Project, name: str, metrics_po
         metrics = DecideMetrics(worker.registry, [table.table for table in tables])
         log = TruthLog(settings.kafka.bootstrap_servers)
         handler = DecideHandler(found, settings, log, registry, metrics, worker.state_dir, kafka.identities.__getitem__)
-        app = build_app(DECIDE_GROUP, found, handler, settings, worker.state_dir / "faust")
-        await worker.run(app, metrics, {table.capture_topic: table.table for table in tables})
+        app = build_app(DECIDE_GROUP, found, handler, settings, worker.state_dir / "faust", worker.outages)
+        probes: dict[str, Probe] = {"kafka": log.ping, "registry": partial(asyncio.to_thread, registry.ping)}
+        await run_lane(worker, app, metrics, {table.capture_topic: table.table for table in tables}, probes)
         await log.stop()
     await worker.close()
 
@@ -153,8 +157,13 @@ async def run_apply(
             registry,
             metrics,
         )
-        app = build_app(apply_group(replica), tables, handler, settings, worker.state_dir / "faust")
-        await worker.run(app, metrics, {table.truth_topic: table.table for table, _ in copies})
+        app = build_app(apply_group(replica), tables, handler, settings, worker.state_dir / "faust", worker.outages)
+        probes: dict[str, Probe] = {
+            "kafka": log.ping,
+            "registry": partial(asyncio.to_thread, registry.ping),
+            f"replica {replica}": handler.ping,
+        }
+        await run_lane(worker, app, metrics, {table.truth_topic: table.table for table, _ in copies}, probes)
         await handler.close()
         await log.stop()
     await worker.close()

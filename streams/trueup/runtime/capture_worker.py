@@ -1,0 +1,74 @@
+"""The capture worker: watches the connectors until SIGTERM, and the parts they need. One is enough; two do no harm."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import structlog
+
+from trueup.adapters.kafka_connect import KafkaConnect
+from trueup.adapters.postgres_source import PostgresSource
+from trueup.adapters.schema_registry import SchemaRegistry
+from trueup.adapters.secret_references import Secrets
+from trueup.model.errors import TrueUpError
+from trueup.model.registration import Project, System
+from trueup.model.settings import Settings
+from trueup.runtime.capture_watch import CaptureWatch
+from trueup.runtime.metrics import CaptureMetrics
+from trueup.runtime.part_probes import PartProbes, Probe
+from trueup.runtime.process_exit import exit_process
+from trueup.runtime.worker import Worker
+
+log = structlog.get_logger("trueup.worker")
+
+
+async def run_capture(settings: Settings, project: Project, secrets: Secrets, name: str, metrics_port: int) -> None:
+    """The capture worker until SIGTERM."""
+    worker = Worker("capture", name, settings, metrics_port)
+    await worker.start_health()
+    systems = [system for system in project.systems.values() if project.tables_owned_by(system.system)]
+    names = [system.system for system in systems]
+    connect, registry = KafkaConnect(settings.connect.url), SchemaRegistry(settings.registry.url)
+    sources = {f"source {system.system}": _Source(system, secrets) for system in systems}
+    probes: dict[str, Probe] = {part: partial(asyncio.to_thread, source.ping) for part, source in sources.items()}
+    probes["registry"] = partial(asyncio.to_thread, registry.ping)
+    watch = CaptureWatch(names, connect, worker.outages, CaptureMetrics(worker.registry, names))
+    worker.reasons = watch.reasons
+    log.info("worker started", kind=worker.kind, systems=names, metrics_port=worker.metrics_port)
+    working = [asyncio.create_task(work) for work in (watch.run(), PartProbes(probes, worker.outages).run())]
+    stopped = asyncio.create_task(worker.stopping.wait(), name="stop")
+    await asyncio.wait({stopped, *working}, return_when=asyncio.FIRST_COMPLETED)
+    for task in working:
+        if task.done() and (error := task.exception()) is not None:
+            exit_process(error)
+        task.cancel()
+    await asyncio.gather(*working, return_exceptions=True)
+    for source in sources.values():
+        source.close()
+    connect.close()
+    registry.close()
+    await worker.close()
+
+
+class _Source:
+    """A source that is asked now and then; its connection is kept between."""
+
+    def __init__(self, system: System, secrets: Secrets) -> None:
+        self._system, self._secrets = system, secrets
+        self._source: PostgresSource | None = None
+
+    def ping(self) -> None:
+        """Raises Unreachable, or Refused by a server that does not let us in."""
+        if self._source is None:
+            self._source = PostgresSource(self._system.system, self._secrets.owner_dsn(self._system))
+        try:
+            self._source.server()
+        except TrueUpError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()

@@ -1,0 +1,104 @@
+"""How the capture of each system is: its connector at Connect, and the parts that capture needs. For commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import msgspec
+
+from trueup.adapters.kafka_connect import ConnectorStatus, KafkaConnect
+from trueup.adapters.postgres_source import PostgresSource
+from trueup.adapters.schema_registry import SchemaRegistry
+from trueup.adapters.secret_references import Secrets
+from trueup.core.connector_config import connector_name
+from trueup.core.status_view import Problem
+from trueup.model.errors import Refused, TrueUpError, Unreachable
+from trueup.model.registration import Project, System
+from trueup.model.settings import Settings
+
+_RESTART = "trueup apply"  # the command that restarts what failed, at once
+
+
+class Captures(msgspec.Struct, frozen=True, kw_only=True):
+    """What `trueup status` says about capture."""
+
+    problems: list[Problem]
+    unreachable: list[str]
+
+
+def look_at_captures(settings: Settings, project: Project, secrets: Secrets) -> Captures:
+    """Asks Connect, the registry and the sources, all at once: each may let one wait for its timeout."""
+    systems = [system for system in project.systems.values() if project.tables_owned_by(system.system)]
+    looks: list[Callable[[], list[Problem]]] = [
+        partial(_connectors, settings, systems),
+        partial(_registry, settings),
+        *(partial(_source, system, secrets) for system in systems),
+    ]
+    problems: list[Problem] = []
+    unreachable: list[str] = []
+    with ThreadPoolExecutor(len(looks)) as pool:
+        for asked in [pool.submit(look) for look in looks]:
+            try:
+                problems += asked.result()
+            except Unreachable as exc:
+                problems.append(Problem(what=exc.primary, next="start it; capture goes on by itself when it is back"))
+                unreachable.append(exc.part)
+            except TrueUpError as exc:
+                problems.append(Problem(what=exc.primary, next=exc.hint or "see its server"))
+    return Captures(problems=problems, unreachable=unreachable)
+
+
+def refuse_without_capture(settings: Settings, systems: Iterable[str]) -> None:
+    """For commands that would wait in vain for a change to be captured.
+
+    Raises Unreachable without Connect; Refused when a connector is missing or failed. One that is just starting is
+    waited for by the caller.
+    """
+    for system, status in _statuses(settings, systems).items():
+        if status is None:
+            raise Refused(f'system "{system}" is not captured', detail="it has no connector", hint="trueup apply")
+        if status.failed:
+            raise Refused(
+                f'capture of "{system}" failed',
+                detail=status.trace,
+                hint=f"remove the cause; then {_RESTART} restarts it",
+            )
+
+
+def _connectors(settings: Settings, systems: list[System]) -> list[Problem]:
+    problems = []
+    for system, status in _statuses(settings, [system.system for system in systems]).items():
+        if status is None:
+            problems.append(Problem(what=f"system {system} is not captured", next="trueup apply"))
+        elif status.failed:
+            why = f"capture of {system} failed: {status.trace or 'without a reason'}"
+            cure = f"{_RESTART}, which restarts it; trueup worker capture does so by itself"
+            problems.append(Problem(what=why, next=cure))
+        elif not status.running:
+            state = f"{status.connector}, tasks {', '.join(status.tasks) or 'none yet'}"
+            problems.append(Problem(what=f"capture of {system} does not run: {state}", next="see Connect's log"))
+    return problems
+
+
+def _statuses(settings: Settings, systems: Iterable[str]) -> dict[str, ConnectorStatus | None]:
+    connect = KafkaConnect(settings.connect.url)
+    try:
+        return {system: connect.status(connector_name(system)) for system in systems}
+    finally:
+        connect.close()
+
+
+def _registry(settings: Settings) -> list[Problem]:
+    registry = SchemaRegistry(settings.registry.url)
+    try:
+        registry.ping()
+    finally:
+        registry.close()
+    return []
+
+
+def _source(system: System, secrets: Secrets) -> list[Problem]:
+    PostgresSource(system.system, secrets.owner_dsn(system)).close()
+    return []
