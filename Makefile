@@ -89,6 +89,17 @@ properties: setup ## Tests of many generated inputs; no servers
 integration: setup ## Tests on the real local stack
 	$(BIN)/pytest $(PYTEST_ARGS) tests/integration
 
+# How long the pipeline idles: make idle MINUTES=60
+MINUTES ?= 10
+
+.PHONY: idle
+idle: setup ## Ten idle minutes with exactly-once: no worker exits, all stay ready; MINUTES=10
+	MINUTES=$(MINUTES) $(BIN)/pytest $(PYTEST_ARGS) -m soak --require-servers tests/soak/test_idle.py
+
+.PHONY: wheel-check
+wheel-check: setup ## The wheel alone, installed outside the checkout, does the main job in a new project folder
+	$(BIN)/pytest $(PYTEST_ARGS) -m soak --require-servers tests/soak/test_wheel.py
+
 .PHONY: wheel
 wheel: setup ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

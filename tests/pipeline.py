@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,13 @@ class Pipeline:
         finally:
             self.stack.down(purge=True)
 
-    def trueup(self, *arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
-        """Runs a command as a person would."""
+    def trueup(
+        self, *arguments: str, timeout_s: float = 120.0, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command as a person would, with more in its environment where a test asks for it."""
         return subprocess.run(
             [sys.executable, "-m", "trueup.runtime.cli", *arguments, "--project", str(self.folder.project_dir)],
-            env=self.folder.environment(),
+            env=self.folder.environment() | dict(environment or {}),
             capture_output=True,
             text=True,
             timeout=timeout_s,

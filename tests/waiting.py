@@ -1,4 +1,4 @@
-"""Waiting for something to become true, with a deadline: the only place in the tests that sleeps.
+"""Waiting for something to become true, or watching that it stays so: the only place in the tests that sleeps.
 
 A sleep of a fixed length is too short on a slow machine and too long on a fast one; tests/rules refuses it.
 """
@@ -52,3 +52,14 @@ async def becomes(look: Callable[[], Awaitable[object]], expected: object, *, wi
         if time.monotonic() > deadline:
             raise NeverBecameTrueError(f"not within {within_s} s: {expected!r}; last seen: {seen!r}")
         await asyncio.sleep(FIRST_PAUSE_S)
+
+
+def always(check: Callable[[], object], *, for_s: float, every_s: float) -> int:
+    """Call `check`, which asserts, again and again for so long; return how often it held."""
+    end = time.monotonic() + for_s
+    held = 0
+    while time.monotonic() < end:
+        check()
+        held += 1
+        time.sleep(min(every_s, max(0.0, end - time.monotonic())))
+    return held

@@ -1,0 +1,120 @@
+"""A table is registered while pgbench runs: it joins, is filled, and nothing else stands still for it."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline import Pipeline
+from tests.waiting import eventually
+from trueup.demo.ledger import Ledger
+from trueup.demo.pgbench import PgbenchLoad
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(500)]
+
+ROWS = 10_000
+LOAD_S = 240  # longer than the test needs; it is ended when it is not needed any more
+TRANSACTIONS_PER_S = 40  # so that something moves in every look, and two cores have time left
+LOOK_EVERY_S = 0.5
+STANDS_STILL_S_MAX = 30.0
+"""Connector and workers are started again for a new table, which takes 3 to 8 s on an idle machine of two cores. What
+must not happen is that the others wait for the fill or for a session to time out."""
+
+TABLE = """\
+table: parcels
+owner: {system: shop}
+source: {table: public.parcels}
+key: [id]
+replicas:
+  - {replica: reporting}
+"""
+
+
+class Movement:
+    """Looks at a counter again and again, in a thread of its own; knows how long it ever stood still."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.moved_at: list[float] = []
+        self.error: Exception | None = None
+
+    def _run(self) -> None:
+        last = -1
+        while not self._leaving.wait(LOOK_EVERY_S):
+            try:
+                now = self._count()
+            except Exception as error:
+                self.error = error
+                return
+            if now != last:
+                last = now
+                self.moved_at.append(time.monotonic())
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> float:
+        """The longest time without a change, up to now."""
+        self._leaving.set()
+        self._thread.join()
+        if self.error is not None:
+            raise self.error
+        times = [*self.moved_at, time.monotonic()]
+        return max(later - earlier for earlier, later in itertools.pairwise(times))
+
+
+@contextmanager
+def pgbench(pipeline: Pipeline, log: Path) -> Iterator[None]:
+    load = PgbenchLoad(
+        pipeline.folder.dsn("shop"), Ledger(), log, seconds=LOAD_S, transactions_per_s=TRANSACTIONS_PER_S
+    )
+    load.start()
+    try:
+        yield
+    finally:
+        load.abandon()
+
+
+def test_a_table_of_10000_rows_joins_while_pgbench_runs(
+    pipeline: Pipeline, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    pipeline.converged(120)
+    pipeline.query("shop", "CREATE TABLE parcels (id int PRIMARY KEY, weight numeric(8,3), note text)")
+    pipeline.query("shop", f"INSERT INTO parcels SELECT n, n / 7.0, 'before' FROM generate_series(1, {ROWS}) n")
+    others = "pgbench_accounts"
+    decided = Movement(lambda: pipeline.decide_totals(f"shop.public.{others}").total())
+    applied = Movement(lambda: pipeline.apply_totals("reporting", f"trueup.truth.{others}"))
+    with pgbench(pipeline, tmp_path / "pgbench.log"):
+        for movement in (decided, applied):
+            movement.start()
+        eventually(lambda: len(decided.moved_at) > 5, within_s=60, what="pgbench's changes flow")
+
+        (pipeline.folder.project_dir / "schemas" / "tables" / "parcels.yaml").write_text(TABLE)
+        joined = pipeline.trueup("apply")
+        assert joined.returncode == 0, joined.stderr
+        assert "change connector" in joined.stderr, "it joins the running connector"
+        assert 'fill table "parcels" by an incremental snapshot' in joined.stderr
+        pipeline.stop_workers()
+        pipeline.start_workers()
+        pipeline.query("shop", "UPDATE parcels SET note = 'during' WHERE id % 11 = 0")
+        pipeline.query("shop", "DELETE FROM parcels WHERE id % 100 = 0")
+
+        def filled() -> bool:
+            (count,) = pipeline.query("reporting", "SELECT count(*) FROM parcels")
+            assert count == (ROWS - ROWS // 100,), count
+            return not pipeline.differences("parcels", "shop", "reporting", "id")
+
+        eventually(filled, within_s=120, what="the existing rows and the changes are at the replica")
+        stood_still = {"decide": decided.stop(), "apply": applied.stop()}
+    assert all(seconds < STANDS_STILL_S_MAX for seconds in stood_still.values()), stood_still
+    record_property("stood_still_s", stood_still)
+
+    verified = pipeline.trueup("verify", "--json")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    pipeline.converged(120)
