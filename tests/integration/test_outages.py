@@ -92,7 +92,7 @@ def outage(pipeline: Pipeline, part: str, named: str, workers: list[str]) -> Ite
 
 def write(pipeline: Pipeline, first: int) -> None:
     """Some changes that reach every replica: reporting has orders, warehouse orders, shop stock."""
-    pipeline.query("shop", "UPDATE orders SET quantity = quantity + 1 WHERE order_id % 7 = %s", (first % 7,))
+    pipeline.query("shop", "UPDATE orders SET quantity = quantity + 1 WHERE order_id %% 7 = %s", (first % 7,))
     pipeline.query("warehouse", "UPDATE stock SET updated_at = now() WHERE sku IN (SELECT sku FROM stock LIMIT 20)")
     pipeline.query("shop", "UPDATE pgbench_tellers SET tbalance = tbalance + 1")
 

