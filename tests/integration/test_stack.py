@@ -1,6 +1,7 @@
 """The local stack's promises, proved on its Postgres parts: those start in a second."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from tests.waiting import eventually
 from trueup.model.errors import PartFailed, Refused
 from trueup.stack import LocalStack, StackSettings
 from trueup.stack.credentials import environment_lines, write_secret_files
+from trueup.stack.postgres import PostgresPart
 from trueup.stack.postgres_home import find_home
 from trueup.stack.process import PidRecord
 from trueup.stack.settings import database_port, encode_settings
@@ -104,6 +106,25 @@ def test_a_part_is_killed_and_started_alone_and_keeps_its_data(stack: LocalStack
     assert pid_of(stack, "postgres-warehouse") == neighbour
     stack.start_part("postgres-shop")
     assert query(stack, "SHOP_DSN", "SELECT n FROM kept") == 7
+
+
+def test_a_purge_that_was_killed_does_not_hinder_the_next_start(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.start_part("postgres-shop")
+    stack.stop_part("postgres-shop")
+
+    def half(path: Path, **_: object) -> None:
+        (path / "PG_VERSION").unlink(missing_ok=True)
+        for found in path.rglob("PG_VERSION"):
+            found.unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(shutil, "rmtree", half)
+        PostgresPart(stack.settings, "shop").remove()
+    stack.start_part("postgres-shop")
+    assert query(stack, "SHOP_DSN", "SELECT 1") == 1
 
 
 def test_roles_can_do_what_they_are_for_and_no_more(stack: LocalStack) -> None:

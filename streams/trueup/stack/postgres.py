@@ -22,6 +22,7 @@ from trueup.stack.postgres_home import PostgresHome, find_home
 from trueup.stack.process import Launch, ServerProcess, identity, start_mark
 from trueup.stack.settings import LOOPBACK, StackSettings, database_port
 
+_REMOVED = "data.removed"
 _CONNECT_TIMEOUT_S = 5
 _INITDB_TIMEOUT_S = 60
 
@@ -115,8 +116,15 @@ class PostgresPart:
             connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(template, database))
 
     def remove(self) -> None:
-        """Remove the data of this server; for `down --purge`."""
-        shutil.rmtree(find_home(self.settings.state_dir, self.name).data_dir.parent, ignore_errors=True)
+        """Remove the data of this server; for `down --purge`.
+
+        Renamed first: half of it, left by a run that was killed meanwhile, must not be taken for a server's data.
+        """
+        data = find_home(self.settings.state_dir, self.name).data_dir
+        if data.exists():
+            shutil.rmtree(data.with_name(_REMOVED), ignore_errors=True)
+            data.rename(data.with_name(_REMOVED))
+        shutil.rmtree(data.parent, ignore_errors=True)
 
     def _connect(self, database: str) -> psycopg.Connection[tuple[object, ...]]:
         """Connect as superuser."""
