@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.integration, pytest.mark.timeout(MIN
 
 
 def test_nothing_happens_while_nothing_is_written(pipeline: Pipeline) -> None:
-    pipeline.converged(180)
+    pipeline.converged(600)
     workers = pipeline.workers
     assert workers is not None
     entries = [json.loads(path.read_text()) for path in (pipeline.folder.state_dir / "workers").glob("*.json")]

@@ -19,7 +19,6 @@ from trueup.stack.part import answers
 from trueup.stack.process import Launch, ServerProcess
 from trueup.stack.settings import LOOPBACK, StackSettings, broker_port, controller_port, replication_factor
 
-_FORMAT_TIMEOUT_S = 60
 _METADATA_TIMEOUT_S = 2.0
 _MESSAGE_BYTES_MAX = 16 * 1024 * 1024  # rows of TOASTed text, twice (before and after), with room
 
@@ -76,28 +75,30 @@ class KafkaPart:
 
     def _format(self, jars: Path, configuration: Path) -> None:
         """Write the identity of cluster and node, and the feature levels of this release."""
-        result = subprocess.run(
-            java(
-                *SMALL_JVM,
-                f"-Dlog4j2.configurationFile={data_path('infra/local/log4j2.properties')}",
-                *("-cp", class_path(jars), "kafka.tools.StorageTool", "format"),
-                *("--cluster-id", cluster_id(self.settings), "--config", str(configuration), "--ignore-formatted"),
-            ),
-            env=server_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_FORMAT_TIMEOUT_S,
-            check=False,
+        argv = java(
+            *SMALL_JVM,
+            f"-Dlog4j2.configurationFile={data_path('infra/local/log4j2.properties')}",
+            *("-cp", class_path(jars), "kafka.tools.StorageTool", "format"),
+            *("--cluster-id", cluster_id(self.settings), "--config", str(configuration), "--ignore-formatted"),
         )
+        hint = "trueup stack down --purge, then up"
+        try:
+            result = subprocess.run(
+                argv,
+                env=server_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=self.settings.start_timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            late = f"formatting its log folder took longer than {error.timeout:g} s; 3 s are usual"
+            raise PartFailed(self.name, detail=late, hint=f"see what else this machine does; {hint}") from error
         if result.returncode != 0:
             tail = "\n".join(result.stdout.splitlines()[-20:])
-            raise PartFailed(
-                self.name,
-                detail=f"formatting its log folder failed:\n{tail}",
-                hint="trueup stack down --purge, then up",
-            )
+            raise PartFailed(self.name, detail=f"formatting its log folder failed:\n{tail}", hint=hint)
 
 
 def node_settings(settings: StackSettings, node: int, log_dir: Path) -> dict[str, str]:
