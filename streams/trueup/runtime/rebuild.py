@@ -178,5 +178,8 @@ class _ShadowReplica:
     async def apply(self, batch: ReplicaBatch) -> BatchResult:
         return await self._replica.apply(msgspec.structs.replace(batch, topic=shadow_progress(batch.topic)))
 
+    async def ping(self) -> None:
+        await self._replica.ping()
+
     async def close(self) -> None:
         await self._replica.close()
