@@ -30,7 +30,9 @@ def capture_worker(pipeline: Pipeline) -> Iterator[str]:
             cwd=pipeline.folder.project_dir,
             stderr=log,
         )
+    entry = pipeline.folder.state_dir / "workers" / "capture.json"
     try:
+        eventually(entry.exists, within_s=60, what="the capture worker says where it is")
         yield "capture"
     finally:
         process.terminate()
