@@ -103,8 +103,8 @@ def test_a_table_of_10000_rows_joins_while_pgbench_runs(pipeline: Pipeline, tmp_
         assert 'fill table "parcels" by an incremental snapshot' in joined.stderr
         pipeline.stop_workers()
         pipeline.start_workers()
-        pipeline.query("shop", "UPDATE parcels SET note = 'during' WHERE id % 11 = 0")
-        pipeline.query("shop", "DELETE FROM parcels WHERE id % 100 = 0")
+        pipeline.query("shop", "UPDATE parcels SET note = 'during' WHERE id %% 11 = 0")
+        pipeline.query("shop", "DELETE FROM parcels WHERE id %% 100 = 0")
 
         def filled() -> bool:
             (count,) = pipeline.query("reporting", "SELECT count(*) FROM parcels")

@@ -1,42 +1,21 @@
 """Parts of a running pipeline go away and come back: workers say so once, wait, and go on by themselves."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
 import pytest
 
-from tests.pipeline import PORT_BASE, REPLICAS, Pipeline
+from tests.pipeline import REPLICAS, Pipeline
 from tests.waiting import eventually
-from trueup.demo.commands import Commands
+from trueup.demo.workers import CAPTURE
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(500)]
 
 NAMED_WITHIN_S = 30
 BACK_WITHIN_S = 120
-CAPTURE_PORT = PORT_BASE + 48  # beside the metrics ports of the pipeline's own workers
 WORKERS = ["decide", *(f"apply-{replica}" for replica in REPLICAS)]
-
-
-@pytest.fixture
-def capture_worker(pipeline: Pipeline) -> Iterator[str]:
-    """A capture worker beside the others; the name of its entry."""
-    with (pipeline.folder.log_dir / "worker-capture.log").open("ab") as log:
-        process = subprocess.Popen(
-            Commands.argv("worker", "capture", "--metrics-port", str(CAPTURE_PORT)),
-            env=pipeline.folder.environment(),
-            cwd=pipeline.folder.project_dir,
-            stderr=log,
-        )
-    entry = pipeline.folder.state_dir / "workers" / "capture.json"
-    try:
-        eventually(entry.exists, within_s=60, what="the capture worker says where it is")
-        yield "capture"
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
 
 
 def ready(pipeline: Pipeline, worker: str) -> tuple[int, str]:
@@ -137,24 +116,25 @@ def test_the_broker_goes_and_comes_back_under_load(pipeline: Pipeline) -> None:
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def test_a_source_goes_and_comes_back(pipeline: Pipeline, capture_worker: str) -> None:
+def test_a_source_goes_and_comes_back(pipeline: Pipeline) -> None:
     pipeline.converged(120)
-    with outage(pipeline, "postgres-warehouse", "source warehouse", [capture_worker]):
+    with outage(pipeline, "postgres-warehouse", "source warehouse", [CAPTURE]):
         pass
     pipeline.query("warehouse", "UPDATE stock SET reserved = reserved + 1")
     pipeline.converged(120)
 
 
-def test_connect_goes_and_comes_back(pipeline: Pipeline, capture_worker: str) -> None:
+def test_connect_goes_and_comes_back(pipeline: Pipeline) -> None:
     pipeline.converged(120)
-    with outage(pipeline, "connect", "connect", [capture_worker]):
+    with outage(pipeline, "connect", "connect", [CAPTURE]):
         write(pipeline, 5)
     pipeline.converged(120)
 
 
 def test_a_capture_that_began_without_its_registry_is_named_first_and_cured(pipeline: Pipeline) -> None:
-    """Debezium does not try that again: its task is FAILED for good."""
+    """Debezium does not try that again: its task is FAILED for good where no capture worker runs."""
     pipeline.converged(120)
+    pipeline.stop_workers()
     pipeline.stack.stop_part("registry")
     try:
         pipeline.stack.stop_part("connect")
@@ -176,10 +156,11 @@ def test_a_capture_that_began_without_its_registry_is_named_first_and_cured(pipe
     assert "capture of" in refused.stderr
     applied = pipeline.trueup("apply")
     assert applied.returncode == 0, applied.stderr
+    pipeline.start_workers()
     pipeline.converged(120)
 
 
-def test_the_capture_worker_cures_it_by_itself(pipeline: Pipeline, capture_worker: str) -> None:
+def test_the_capture_worker_cures_it_by_itself(pipeline: Pipeline) -> None:
     pipeline.converged(120)
     pipeline.stack.stop_part("registry")
     try:
@@ -188,7 +169,7 @@ def test_the_capture_worker_cures_it_by_itself(pipeline: Pipeline, capture_worke
         write(pipeline, 7)
 
         def named() -> bool:
-            code, text = ready(pipeline, capture_worker)
+            code, text = ready(pipeline, CAPTURE)
             assert code == 503, text
             assert 'capture of "shop" failed' in text, text
             return True
@@ -196,5 +177,5 @@ def test_the_capture_worker_cures_it_by_itself(pipeline: Pipeline, capture_worke
         eventually(named, within_s=90, what="the capture worker says what failed")
     finally:
         pipeline.stack.start_part("registry")
-    eventually(lambda: all_ready(pipeline, [capture_worker]), within_s=150, what="capture runs again")
+    eventually(lambda: all_ready(pipeline, [CAPTURE]), within_s=150, what="capture runs again")
     pipeline.converged(120)

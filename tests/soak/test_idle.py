@@ -26,7 +26,7 @@ def test_nothing_happens_while_nothing_is_written(pipeline: Pipeline) -> None:
     workers = pipeline.workers
     assert workers is not None
     entries = [json.loads(path.read_text()) for path in (pipeline.folder.state_dir / "workers").glob("*.json")]
-    assert len(entries) == 4, entries
+    assert len(entries) == 5, entries
     connect = KafkaConnect(f"http://127.0.0.1:{PORT_BASE + 10}")
 
     def all_well() -> bool:

@@ -20,6 +20,7 @@ _DRAIN_TIMEOUT_S = 35.0  # a worker promises to end within 30 s of SIGTERM
 _LOOK_INTERVAL_S = 0.5
 _ENDS_MAX = 3  # a worker may end to be started anew; one that does so again and again cannot work
 DECIDE = "decide"
+CAPTURE = "capture"
 
 
 class WorkerFailed(CannotGoOn):
@@ -32,7 +33,10 @@ def apply_worker(replica: str) -> str:
 
 
 class Workers:
-    """One decide worker, and an apply worker for each replica."""
+    """One decide worker, an apply worker for each replica, and one that restarts capture where it fails.
+
+    On a machine that does much else a snapshot may outlast its Kafka transaction, which ends Debezium's task (seen).
+    """
 
     def __init__(self, folder: DemoFolder, replicas: list[str]) -> None:
         self.ended_by_themselves: list[str] = []
@@ -40,6 +44,7 @@ class Workers:
         self._environment = folder.environment()
         self._directory = folder.project_dir
         names = {DECIDE: (DECIDE,)} | {apply_worker(name): ("apply", name) for name in replicas}
+        names |= {CAPTURE: (CAPTURE,)}
         self._arguments = {
             name: ("worker", *arguments, "--metrics-port", str(folder.metrics_port_base + number))
             for number, (name, arguments) in enumerate(names.items())
