@@ -250,7 +250,10 @@ def test_a_registration_that_fits_the_source(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ([Column(name="place", pg_type="point", nullable=True)], "point, which is not supported yet"),
+        (
+            [Column(name="place", pg_type="point", nullable=True)],
+            "point, which is not supported: capture takes it apart",
+        ),
         ([Column(name="_trueup_version", pg_type="bytea", nullable=True)], "itself a copy"),
         (
             [
@@ -270,6 +273,30 @@ def test_columns_that_cannot_be_captured(columns: list[Column], said: str) -> No
     problems = problems_with_columns(table_of(), captured, file="t.yaml")
     assert fields(problems) == ["source.table"]
     assert said in problems[0].primary
+
+
+@pytest.mark.parametrize(
+    ("pg_type", "kind", "refused"),
+    [
+        ("bigint", "b", False),
+        ("numeric(12,2)", "b", False),
+        ("text", "b", False),
+        ("uuid", "b", False),
+        ("timestamp with time zone", "b", False),
+        ("mood", "e", False),
+        ("numeric", "b", True),  # 1.0 and 1.00 are one key
+        ("double precision", "b", True),  # 0 and -0
+        ("citext", "b", True),
+        ("interval", "b", True),  # 1 day and 24 hours
+        ("jsonb", "b", True),
+        ("integer[]", "b", True),
+    ],
+)
+def test_a_key_must_have_one_text_for_each_value(pg_type: str, kind: str, refused: bool) -> None:
+    column = Column(name="order_id", pg_type=pg_type, nullable=False, kind=kind)
+    problems = problems_with_columns(table_of(), CapturedTable(table="orders", key=("order_id",), columns=(column,)))
+    assert fields(problems) == ["key[0]"] * refused
+    assert all(pg_type in problem.primary for problem in problems)
 
 
 def test_a_version_that_may_be_null() -> None:

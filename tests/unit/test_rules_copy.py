@@ -98,6 +98,11 @@ def test_a_copy_of_one_column_makes_tuples_too() -> None:
         ("boolean", True, True),
         ("double precision", "NaN", pytest.approx(float("nan"), nan_ok=True)),
         ("bytea", base64.b64encode(b"\x00\xff").decode(), b"\x00\xff"),
+        ("date", "+5877611-06-21Z", "infinity"),
+        ("date", "-0043-03-15Z", "0044-03-15 BC"),
+        ("timestamp(3) without time zone", "+294276-12-31T23:59:59Z", "294276-12-31 23:59:59+00"),
+        ("timestamp with time zone", "infinity", "infinity"),
+        ("numeric(12,2)", "NAN", "NaN"),
     ],
 )
 def test_a_delete_takes_its_key_from_the_captured_key(pg_type: str, captured: Any, staged: Any) -> None:
@@ -192,7 +197,7 @@ def test_types_are_brought_to_the_names_of_the_catalog(written: str, name: str) 
     assert catalog_name(written) == name
 
 
-@pytest.mark.parametrize("written", ["", "oid", "text--", 'sales."x"', "int)", "pg_catalog.text; select", "a.b.c"])
+@pytest.mark.parametrize("written", ["", "regclass", "text--", 'sales."x"', "int)", "pg_catalog.text; select", "a.b.c"])
 def test_other_text_is_no_type(written: str) -> None:
     with pytest.raises(ValueError, match="type"):
         catalog_name(written)

@@ -49,6 +49,7 @@ _SESSION: Final = {
     "DateStyle": "ISO,YMD",
     "IntervalStyle": "postgres",
     "bytea_output": "hex",
+    "lc_monetary": "C",  # money travels as 1234.50
     "standard_conforming_strings": "on",
     "jit": "off",
 }

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 
+from trueup.adapters.postgres_sql import literal, quoted
 from trueup.model.columns import Column
 from trueup.model.errors import Refused, TrueUpError, Unreachable
 from trueup.model.source_table import (
@@ -39,20 +40,40 @@ SELECT c.oid, c.relkind::text, c.relpersistence::text, c.relrowsecurity, pg_has_
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s
 """
-# A type outside pg_catalog is named with its schema (search_path), except base types of extensions (citext).
+# A type outside pg_catalog is named with its schema (search_path), except base types of extensions (citext). A column
+# of a domain is one of the type below, as it is for Debezium; the domain's checks stay at the source.
 _COLUMNS: Final = """
+WITH RECURSIVE resolved AS (
+    SELECT attnum, atttypid AS typid, atttypmod AS typmod
+    FROM pg_attribute WHERE attrelid = %(table)s AND attnum > 0 AND NOT attisdropped
+    UNION ALL
+    SELECT r.attnum, t.typbasetype, t.typtypmod FROM resolved r JOIN pg_type t ON t.oid = r.typid WHERE t.typtype = 'd'
+)
 SELECT a.attname,
        CASE WHEN e.typtype = 'b' AND en.nspname <> 'pg_catalog'
             THEN e.typname || CASE WHEN t.typcategory = 'A' THEN '[]' ELSE '' END
-            ELSE format_type(a.atttypid, a.atttypmod) END,
-       NOT a.attnotnull, e.typtype::text, a.attgenerated::text, a.attndims
+            ELSE format_type(r.typid, r.typmod) END,
+       NOT a.attnotnull, e.typtype::text, a.attgenerated::text, a.attndims, format_type(r.typid, NULL)
 FROM pg_attribute a
-JOIN pg_type t ON t.oid = a.atttypid
+JOIN resolved r ON r.attnum = a.attnum
+JOIN pg_type t ON t.oid = r.typid AND t.typtype <> 'd'
 JOIN pg_type e ON e.oid = CASE WHEN t.typcategory = 'A' AND t.typelem <> 0 THEN t.typelem ELSE t.oid END
 JOIN pg_namespace en ON en.oid = e.typnamespace
-WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
+WHERE a.attrelid = %(table)s
 ORDER BY a.attnum
 """
+# Checks of one column, as expressions. One that is NOT ENFORCED is not validated either.
+_CHECKS: Final = """
+SELECT a.attname, pg_get_expr(k.conbin, k.conrelid)
+FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+WHERE k.conrelid = %s AND k.contype = 'c' AND k.convalidated AND cardinality(k.conkey) = 1
+"""
+# Values that arrive as others (`core.source_rules`): as 00:00:00, as zero, as a null in place of the array.
+_LOST: Final = {
+    "time without time zone": ("24:00:00",),
+    "interval": ("infinity", "-infinity"),
+    "numeric[]": ("{NaN}", "{Infinity}", "{-Infinity}"),
+}
 _UNIQUE: Final = """
 SELECT array_agg(a.attname::text ORDER BY k.position), i.indisprimary, i.indisreplident
 FROM pg_index i
@@ -131,11 +152,11 @@ class PostgresSource:
 
     def server(self) -> SourceServer:
         """The server and our login there."""
-        version, wal_level, database, user = self._one(
+        version, wal_level, database, user, lc_monetary = self._one(
             "SELECT current_setting('server_version_num')::int, current_setting('wal_level'),"
-            " current_database(), current_user"
+            " current_database(), current_user, current_setting('lc_monetary')"
         )
-        return SourceServer(version=version, wal_level=wal_level, database=database, user=user)
+        return SourceServer(version=version, wal_level=wal_level, database=database, user=user, lc_monetary=lc_monetary)
 
     def capture_role(self, name: str) -> CaptureRole | None:
         """What a role may; None: there is none of that name."""
@@ -151,6 +172,7 @@ class PostgresSource:
         if found is None:
             return None
         oid, kind, persistence, row_security, owned = found
+        checks = self._all(_CHECKS, [oid])
         return SourceTable(
             schema=schema,
             table=table,
@@ -158,7 +180,7 @@ class PostgresSource:
             persistence=persistence,
             row_security=row_security,
             owned=owned,
-            columns=tuple(_column(row) for row in self._all(_COLUMNS, [oid])),
+            columns=tuple(self._column(row, checks) for row in self._all(_COLUMNS, {"table": oid})),
             unique=tuple(
                 SourceIndex(columns=tuple(columns), primary=primary, replica_identity=identity)
                 for columns, primary, identity in self._all(_UNIQUE, [oid])
@@ -253,21 +275,37 @@ class PostgresSource:
                 row = None
         return row is not None and bool(row[0])
 
+    def _column(self, row: Row, checks: list[Row]) -> SourceColumn:
+        name, pg_type, nullable, kind, generated, dimensions, bare_type = row
+        column = Column(name=name, pg_type=pg_type, nullable=nullable, kind=kind, generated=generated == "s")
+        expressions = ["true", *(expression for checked, expression in checks if checked == name)]
+        lost = tuple(
+            value
+            for value in _LOST.get(bare_type, ())
+            if not any(self._keeps_out(expression, name, pg_type, value) for expression in expressions)
+        )
+        return SourceColumn(column=column, dimensions=dimensions, virtual=generated == "v", lost=lost)
+
+    def _keeps_out(self, expression: str, name: str, pg_type: str, value: str) -> bool:
+        """Whether the type itself or a check refuses a value. The source says: it evaluates what its catalog holds."""
+        query = f"SELECT ({expression}) FROM (SELECT {literal(value)}::{pg_type} AS {quoted(name)}) AS one"
+        try:
+            row = self._connection.execute(query.encode()).fetchone()
+        except pg.DataError:  # numeric(8,3) has no infinity, PostgreSQL 16 no infinite interval
+            return True
+        except pg.SyntaxErrorOrAccessRuleViolation:
+            return False
+        return row is not None and row[0] is False
+
     def _one(self, query: str) -> Row:
         row = self._maybe(query)
         assert row is not None, "the query always has a row"
         return row
 
-    def _maybe(self, query: str, parameters: list[Any] | None = None) -> Row | None:
+    def _maybe(self, query: str, parameters: list[Any] | dict[str, Any] | None = None) -> Row | None:
         rows = self._all(query, parameters)
         return rows[0] if rows else None
 
-    def _all(self, query: str, parameters: list[Any] | None = None) -> list[Row]:
+    def _all(self, query: str, parameters: list[Any] | dict[str, Any] | None = None) -> list[Row]:
         with source_errors(self.system, "reading its catalog"):
             return self._connection.execute(query.encode(), parameters).fetchall()
-
-
-def _column(row: Row) -> SourceColumn:
-    name, pg_type, nullable, kind, generated, dimensions = row
-    column = Column(name=name, pg_type=pg_type, nullable=nullable, kind=kind, generated=generated == "s")
-    return SourceColumn(column=column, dimensions=dimensions, virtual=generated == "v")

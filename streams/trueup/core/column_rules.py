@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from trueup.core.avro_types import avro_primitive, base_type, is_array
+from trueup.core.avro_types import base_type, is_array, key_reason, unsupported_reason
 from trueup.core.check_column_rules import CheckedColumns, check_column_mistakes
 from trueup.core.check_rules import Mistake
 from trueup.core.exact_values import INTEGERS
@@ -55,8 +55,8 @@ def _captured_mistakes(table: Table, captured: CapturedTable) -> Iterator[Mistak
     path = ("source", "table")
     avro_names: dict[str, str] = {}
     for column in captured.columns:
-        if avro_primitive(column) is None:
-            primary = f'column "{column.name}" has type {column.pg_type}, which is not supported yet'
+        if (reason := unsupported_reason(column)) is not None:
+            primary = f'column "{column.name}" has type {column.pg_type}, which is not supported: {reason}'
             yield path, primary, "change the column's type in the source, or do not register the table"
         if column.name.startswith(OWN_PREFIX):
             primary = f'source table has a column "{column.name}" of TrueUp: it is itself a copy'
@@ -73,6 +73,12 @@ def _captured_mistakes(table: Table, captured: CapturedTable) -> Iterator[Mistak
 def _key_mistakes(table: Table, columns: dict[str, Column]) -> Iterator[Mistake]:
     for index, name in enumerate(table.key):
         yield from _absent(table, name, columns, ("key", index))
+        column = columns.get(name)
+        if column is None or unsupported_reason(column) is not None:
+            continue
+        if (reason := key_reason(column)) is not None:
+            primary = f'key column "{name}" has type {column.pg_type}: {reason}'
+            yield ("key", index), primary, "name another key, or change the column's type in the source"
 
 
 def _version_mistakes(table: Table, version: ColumnVersion, columns: dict[str, Column]) -> Iterator[Mistake]:

@@ -13,16 +13,17 @@ from typing import Any, Final, assert_never
 import msgspec
 
 from trueup.core.authority import check_authority
-from trueup.core.avro_types import avro_primitive
+from trueup.core.avro_types import avro_primitive, is_array
 from trueup.core.decode import EnvelopeDecoder, decode
+from trueup.core.exact_text import ExactRow, Inexact
 from trueup.core.ordering import Guard, check_position, compare, version_of
 from trueup.core.route import route
 from trueup.core.rules import cause_of, check_row, compile_table_checks
 from trueup.core.truth_codec import DELETED_HASH, TruthCodec, hash_row
 from trueup.core.truth_schema import avro_name
-from trueup.core.validate import validate
+from trueup.core.validate import Hole, validate
 from trueup.model.decision import Apply, Decision, Escalate, Held, Outcome, Reject, Skip, TruthRecord
-from trueup.model.event import Ignorable, LogRecord, Op
+from trueup.model.event import ChangeEvent, Ignorable, LogRecord, Op
 from trueup.model.registration import ColumnVersion, Table
 from trueup.model.rule_function import RuleFunction
 from trueup.model.version import offset_of
@@ -43,11 +44,14 @@ class DecidePlan:
     ) -> None:
         self.table = table
         self.codec = codec
-        self.hole = hole
+        self.hole = Hole(hole)
         self.decoders: dict[int, EnvelopeDecoder] = {}
-        self.key_columns = frozenset(table.key)
+        self.key_columns = frozenset(map(avro_name, table.key))
         columns = codec.captured.columns
-        self.toastable = tuple(avro_name(c.name) for c in columns if avro_primitive(c) not in _NEVER_TOASTED)
+        self.toastable = tuple(
+            avro_name(c.name) for c in columns if is_array(c) or avro_primitive(c) not in _NEVER_TOASTED
+        )
+        self.exact = ExactRow(columns, table.key, avro_name)
         self.checks = compile_table_checks(table, codec.captured, functions or {})
         self.version_column = _with_avro_name(table.version)
 
@@ -76,6 +80,9 @@ def decide(record: LogRecord, held: Held | None, guard: Guard, plan: DecidePlan)
     moved = check_position(event, guard)
     if isinstance(moved, Skip):
         return moved, guard
+    event = _exact(event, plan)
+    if isinstance(event, Reject):
+        return event, moved
     version = version_of(event, plan.version_column)
     if isinstance(version, Reject):
         return version, moved
@@ -103,8 +110,25 @@ def _row_bytes(row: dict[str, Any], plan: DecidePlan) -> bytes | Reject:
     try:
         return plan.codec.encode_row(row)
     except (TypeError, ValueError, AttributeError, OverflowError) as exc:
-        reason = f"a column has another type than the registered one: {type(exc).__name__}"
-        return Reject("validate", "TypeChanged", reason, "see what changed at the source, then: trueup apply")
+        return _type_changed(exc)
+
+
+def _exact(event: ChangeEvent, plan: DecidePlan) -> ChangeEvent | Reject:
+    """The event with values as PostgreSQL writes them."""
+    if event.row is None:
+        return event
+    try:
+        row = plan.exact.of(event.row, snapshot=event.op is Op.READ)
+    except Inexact as exc:
+        return Reject("validate", "ValueInexact", f'column "{exc.field}": {exc.reason}', exc.hint)
+    except (TypeError, ValueError, AttributeError) as exc:
+        return _type_changed(exc)
+    return event if row is event.row else msgspec.structs.replace(event, row=row)
+
+
+def _type_changed(exc: Exception) -> Reject:
+    reason = f"a column has another type than the registered one: {type(exc).__name__}"
+    return Reject("validate", "TypeChanged", reason, "see what changed at the source, then: trueup apply")
 
 
 class BatchDecision(msgspec.Struct):

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from trueup.core.avro_types import base_type, is_array, staged_type
+from trueup.core.exact_text import SPECIAL_NUMBERS, temporal_text
 from trueup.core.truth_schema import avro_name
 from trueup.core.type_names import catalog_name
 from trueup.model.columns import CapturedTable, Column
@@ -99,8 +100,8 @@ def _masked_column(name: str, source: Column, rule: ColumnRule) -> TargetColumn:
 
 
 def _default_type(source: Column) -> str:
-    """The source's type; text for an enum and for citext, which a replica need not have."""
-    if source.kind == "e" or base_type(source.pg_type) == "citext":
+    """The source's type; text for an enum, citext and hstore, which a replica need not have."""
+    if source.kind == "e" or base_type(source.pg_type) in {"citext", "hstore"}:
         return "text[]" if is_array(source) else "text"
     return source.pg_type
 
@@ -130,7 +131,7 @@ class CopyRules:
         self._masked = [index for index, column in enumerate(plan.columns) if column.mask]
         key_fields = {column.name: column.field for column in plan.key_columns}
         self._key = [
-            (key_fields[column.name], _key_reader(column.staged_type)) if column.name in key_fields else None
+            (key_fields[column.name], _key_reader(column)) if column.name in key_fields else None
             for column in plan.columns
         ]
 
@@ -170,9 +171,14 @@ def mask_sha256(value: str | None) -> str | None:
     return None if value is None else hashlib.sha256(value.encode()).hexdigest()
 
 
-def _key_reader(staged: str) -> Callable[[Any], Any]:
-    """From a JSON value to the Python value that is staged."""
-    return _KEY_READERS.get(staged, _text_of)
+def _key_reader(column: TargetColumn) -> Callable[[Any], Any]:
+    """From a JSON value to the Python value that is staged: the same as of a row, which `core.exact_text` made."""
+    base = base_type(column.via_type)
+    if base == "numeric":
+        return lambda value: SPECIAL_NUMBERS.get(text := _text_of(value), text)
+    if base == "date" or base.startswith("timestamp"):
+        return lambda value: temporal_text(_text_of(value))
+    return _KEY_READERS.get(column.staged_type, _text_of)
 
 
 def _integer_of(value: Any) -> int:

@@ -17,6 +17,16 @@ from trueup.model.source_table import CaptureRole, SourcePartition, SourceServer
 _Mistake = tuple[FieldPath, str, str]
 _SOURCE: Final = ("source", "table")
 _KEY: Final = ("key",)
+# Values that are lost: what they arrive as, and a check that keeps them out.
+_TIME_LOST: Final = ("00:00:00", "{} < '24:00:00'")
+_INTERVAL_LOST: Final = ("zero", "isfinite({})")
+_NUMBERS_LOST: Final = ("null", "NOT {} && '{{NaN,Infinity,-Infinity}}'")
+_LOST: Final = {
+    "24:00:00": _TIME_LOST,
+    **dict.fromkeys(("infinity", "-infinity"), _INTERVAL_LOST),
+    **dict.fromkeys(("{NaN}", "{Infinity}", "{-Infinity}"), _NUMBERS_LOST),
+}
+_PLAIN_MONEY: Final = frozenset({"C", "POSIX", "en_US"})  # $1,234.50; Debezium reads 1.234,50 as 1.23450
 
 
 def problems_with_server(table: Table, server: SourceServer, role: CaptureRole | None, role_name: str) -> list[Problem]:
@@ -48,6 +58,7 @@ def problems_with_source(
         primary = f'source table "{table.source.table}" does not exist in database "{server.database}"'
         return _problems(table, [(_SOURCE, primary, "create it, or correct its name: schema.table")])
     found = [*_kind_mistakes(source), *_key_mistakes(table, source), *_column_mistakes(table, source)]
+    found += _value_mistakes(source, server)
     if source.row_security and role is not None and not role.sees_all_rows:
         primary = f'table "{source.name}" has row level security, which may hide rows from "{role.name}"'
         found.append((_SOURCE, primary, f'ALTER ROLE "{role.name}" BYPASSRLS'))
@@ -94,6 +105,22 @@ def _column_mistakes(table: Table, source: SourceTable) -> Iterator[_Mistake]:
         if column.dimensions > 1:
             primary = f'column "{name}" is an array of {column.dimensions} dimensions: capture loses its values'
             yield _SOURCE, primary, "keep it as jsonb, or do not register the table"
+
+
+def _value_mistakes(source: SourceTable, server: SourceServer) -> Iterator[_Mistake]:
+    """Types of which single values are lost: they are captured where the source keeps those values out."""
+    for found in source.columns:
+        column = found.column
+        if found.lost:
+            taken_for, check = _LOST[found.lost[0]]
+            lost = f"{' and '.join(found.lost)} from {taken_for}"
+            primary = f'column "{column.name}" has type {column.pg_type}, and capture cannot tell {lost}'
+            check = check.format('"' + column.name.replace('"', '""') + '"')
+            yield _SOURCE, primary, f"ALTER TABLE {source.name} ADD CHECK ({check}), or do not register the table"
+        if column.pg_type == "money" and server.lc_monetary.partition(".")[0] not in _PLAIN_MONEY:
+            primary = f'column "{column.name}" has type money, which the source writes as in {server.lc_monetary}'
+            hint = f"ALTER DATABASE \"{server.database}\" SET lc_monetary = 'C', or change the column to numeric"
+            yield _SOURCE, primary, hint
 
 
 def needs_full_identity(table: Table, source: SourceTable) -> bool:

@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any
 
-from trueup.core.avro_types import avro_primitive, is_array
+from trueup.core.avro_types import avro_primitive, is_array, unsupported_reason
 from trueup.model.columns import CapturedTable, Column
 from trueup.model.decision import HASH_BYTES
 from trueup.model.registration import Table
@@ -65,7 +65,7 @@ def _row_schema(captured: CapturedTable) -> dict[str, Any]:
 def _column_field(column: Column) -> dict[str, Any]:
     primitive = avro_primitive(column)
     if primitive is None:
-        msg = f'column "{column.name}" has type {column.pg_type}, which is not supported'
+        msg = f'column "{column.name}" has type {column.pg_type}, which is not supported: {unsupported_reason(column)}'
         raise ValueError(msg)
     value: Any = {"type": "array", "items": ["null", primitive]} if is_array(column) else primitive
     field: dict[str, Any] = {"name": avro_name(column.name)}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import uuid
 from typing import Any, Final
 
 import msgspec
@@ -18,11 +21,37 @@ def key_values(key: bytes) -> dict[str, Any]:
     return _decode_key(key)
 
 
-def validate(event: ChangeEvent, key_columns: frozenset[str], toastable: tuple[str, ...], hole: str) -> Reject | None:
+class Hole:
+    """The placeholder of a value that was not in the log (design 6), in each of the shapes Debezium gives it.
+
+    Text, bytes, an hstore of one pair; arrays of one text, bytes or UUID, or of the placeholder's bytes as numbers.
+
+    :param text: the connector's unavailable.value.placeholder.
+    """
+
+    def __init__(self, text: str) -> None:
+        data = text.encode()
+        self._values = (text, data, json.dumps({text: text}, separators=(",", ":")))
+        self._elements = (text, data, _name_uuid(data))
+        self._numbers = list(data)
+
+    def is_in(self, value: object) -> bool:
+        """Whether the value is the placeholder. A longer text that holds it is somebody's text."""
+        if isinstance(value, list):
+            return (len(value) == 1 and value[0] in self._elements) or value == self._numbers
+        return value in self._values
+
+
+def _name_uuid(data: bytes) -> str:
+    """Java's UUID.nameUUIDFromBytes: MD5 without a namespace."""
+    return str(uuid.UUID(bytes=hashlib.md5(data, usedforsecurity=False).digest(), version=3))
+
+
+def validate(event: ChangeEvent, key_columns: frozenset[str], toastable: tuple[str, ...], hole: Hole) -> Reject | None:
     """None when the event can be used.
 
+    :param key_columns: Avro names, as the captured key has them.
     :param toastable: Avro names of the columns PostgreSQL may store out of line.
-    :param hole: the connector's unavailable.value.placeholder; such a value was not in the log (design 6).
     """
     try:
         key = _decode_key(event.key)
@@ -41,7 +70,7 @@ def validate(event: ChangeEvent, key_columns: frozenset[str], toastable: tuple[s
     if row is None:
         return Reject(STAGE, "RowMissing", f"operation {event.op} has no row after the change", "see the source's log")
     for column in toastable:
-        if _is_hole(row.get(column), hole):
+        if hole.is_in(row.get(column)):
             return Reject(
                 STAGE,
                 "ValueUnavailable",
@@ -49,10 +78,3 @@ def validate(event: ChangeEvent, key_columns: frozenset[str], toastable: tuple[s
                 "set REPLICA IDENTITY FULL on the source table, then update the row once",
             )
     return None
-
-
-def _is_hole(value: object, hole: str) -> bool:
-    """The placeholder in each of the shapes Debezium gives it: text, bytes, a one-element array of these."""
-    if isinstance(value, list):
-        return len(value) == 1 and _is_hole(value[0], hole)
-    return value == hole or (isinstance(value, bytes) and value == hole.encode())

@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS public.shipments (
     order_id    bigint NOT NULL,
     status      text NOT NULL,
     carrier     text,
-    weights     numeric(8,3)[] NOT NULL,
+    weights     numeric(8,3)[] NOT NULL CHECK (NOT weights && '{NaN}'),
     shipped_on  date,
     updated_at  timestamptz NOT NULL
 );

@@ -12,11 +12,13 @@ class SourceColumn(msgspec.Struct, frozen=True, kw_only=True):
 
     :param dimensions: of an array as it was declared; 0 for no array. PostgreSQL does not enforce it.
     :param virtual: GENERATED ALWAYS AS (...) VIRTUAL: never in the log.
+    :param lost: values of the type that capture would change without a word and no CHECK of the table keeps out.
     """
 
     column: Column
     dimensions: int = 0
     virtual: bool = False
+    lost: tuple[str, ...] = ()
 
 
 class SourceIndex(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,12 +84,16 @@ class SourceTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceServer(msgspec.Struct, frozen=True, kw_only=True):
-    """The server of a system, and who we are there."""
+    """The server of a system, and who we are there.
+
+    :param lc_monetary: how the database writes money; Debezium reads the symbol-first, comma-and-point way only.
+    """
 
     version: int
     wal_level: str
     database: str
     user: str
+    lc_monetary: str = "C"
 
     @property
     def keeps_slots_on_failover(self) -> bool:

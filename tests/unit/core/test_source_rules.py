@@ -82,6 +82,43 @@ def test_what_cannot_be_captured_is_refused_with_the_reason(found: SourceTable |
     assert says in primary
 
 
+def with_column(pg_type: str, *lost: str) -> SourceTable:
+    column = Column(name='at "x"', pg_type=pg_type, nullable=True)
+    return changed(columns=(*FOUND.columns, SourceColumn(column=column, lost=lost)))
+
+
+@pytest.mark.parametrize(
+    ("pg_type", "lost", "says", "cure"),
+    [
+        (
+            "time(0) without time zone",
+            ("24:00:00",),
+            "24:00:00 from 00:00:00",
+            """ADD CHECK ("at ""x\"\"\" < '24:00:00')""",
+        ),
+        ("interval", ("infinity", "-infinity"), "infinity and -infinity from zero", 'CHECK (isfinite("at ""x"""))'),
+        ("interval", ("-infinity",), "-infinity from zero", 'CHECK (isfinite("at ""x"""))'),
+        ("numeric[]", ("{NaN}",), "{NaN} from null", """CHECK (NOT "at ""x\"\"\" && '{NaN,Infinity,-Infinity}')"""),
+    ],
+)
+def test_f39_a_type_with_values_that_are_lost_is_refused_with_the_check_that_admits_it(
+    pg_type: str, lost: tuple[str, ...], says: str, cure: str
+) -> None:
+    (problem,) = problems_with_source(TABLE, with_column(pg_type, *lost), SERVER, ROLE)
+    assert says in problem.primary
+    assert pg_type in problem.primary
+    assert cure in (problem.hint or "")
+    assert primaries(with_column(pg_type)) == [], "a check keeps them out"
+
+
+@pytest.mark.parametrize(("lc_monetary", "refused"), [("C", 0), ("en_US.UTF-8", 0), ("de_DE.UTF-8", 1), ("tr_TR", 1)])
+def test_f38_money_is_captured_where_it_is_written_with_a_point(lc_monetary: str, refused: int) -> None:
+    server = msgspec.structs.replace(SERVER, lc_monetary=lc_monetary)
+    problems = problems_with_source(TABLE, with_column("money"), server, ROLE)
+    assert len(problems) == refused
+    assert all("money" in problem.primary and lc_monetary in problem.primary for problem in problems)
+
+
 def test_every_problem_has_a_cure() -> None:
     found = changed(unique=(), kind="v", row_security=True, owned=False)
     problems = problems_with_source(TABLE, found, SERVER, ROLE)

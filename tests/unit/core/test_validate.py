@@ -7,7 +7,7 @@ import pytest
 
 from tests.envelopes import HOLE, SCHEMA_ID, SECRET, change, envelope_schema, key_of, order, orders_plan
 from trueup.core.decode import EnvelopeDecoder, decode
-from trueup.core.validate import key_values, validate
+from trueup.core.validate import Hole, key_values, validate
 from trueup.model.decision import Reject
 from trueup.model.event import ChangeEvent, LogRecord
 
@@ -18,7 +18,7 @@ DECODERS = {SCHEMA_ID: EnvelopeDecoder(envelope_schema())}
 def checked(record: LogRecord, key_columns: frozenset[str] = PLAN.key_columns) -> Reject | None:
     event = decode(record, DECODERS)
     assert isinstance(event, ChangeEvent)
-    return validate(event, key_columns, PLAN.toastable, HOLE)
+    return validate(event, key_columns, PLAN.toastable, Hole(HOLE))
 
 
 def error_class(answer: Reject | None) -> str:
@@ -73,7 +73,7 @@ def test_a_change_without_row_is_rejected(op: str) -> None:
     event = decode(change(0, op, order()), DECODERS)
     assert isinstance(event, ChangeEvent)
     rowless = msgspec.structs.replace(event, row=None)
-    assert error_class(validate(rowless, PLAN.key_columns, PLAN.toastable, HOLE)) == "RowMissing"
+    assert error_class(validate(rowless, PLAN.key_columns, PLAN.toastable, Hole(HOLE))) == "RowMissing"
 
 
 @pytest.mark.parametrize(
@@ -115,3 +115,30 @@ def test_columns_that_are_never_toasted_are_not_looked_at() -> None:
 
 def test_key_values_by_column() -> None:
     assert key_values(key_of(12)) == {"order_id": 12}
+
+
+LONG_HOLE = Hole("__trueup_unavailable_0123456789")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "__trueup_unavailable_0123456789",
+        b"__trueup_unavailable_0123456789",
+        ["__trueup_unavailable_0123456789"],
+        [b"__trueup_unavailable_0123456789"],
+        list(b"__trueup_unavailable_0123456789"),  # int[] and bigint[]
+        ["8cf6af57-c0fb-3665-a481-43750f61127f"],
+        '{"__trueup_unavailable_0123456789":"__trueup_unavailable_0123456789"}',  # hstore
+    ],
+    ids=["text", "bytea", "text[]", "bytea[]", "int[]", "uuid[]", "hstore"],
+)
+def test_f32_a_placeholder_is_known_in_every_shape(value: object) -> None:
+    assert LONG_HOLE.is_in(value)
+
+
+@pytest.mark.parametrize(
+    "value", [[], [None], list(b"__trueup"), [1, 2], '{"a":"__trueup_unavailable_0123456789"}', {}]
+)
+def test_f32_what_is_no_placeholder_passes(value: object) -> None:
+    assert not LONG_HOLE.is_in(value)
