@@ -211,7 +211,6 @@ def test_f32_values_out_of_line_survive_updates_that_leave_them_alone(running: S
     holes = running.at_replica("SELECT count(*) FROM {0}.wide t WHERE t::text LIKE '%__trueup_unavailable%'")
     assert holes == [(0,)]
     assert running.dead_letters("wide") == []
-    running.clean("wide")
 
 
 def test_f33_a_key_changes_while_wide_values_stay_and_two_keys_are_swapped(running: ScratchPipeline) -> None:
@@ -246,7 +245,6 @@ def test_f31_one_key_is_made_changed_deleted_and_made_again_in_one_transaction(r
     running.converges("plain")
     assert running.copy("plain")["31"] == ("31", "3")
     assert running.dead_letters("plain") == []
-    running.clean("plain")
 
 
 def test_f34_deletes_with_and_without_the_old_row_and_of_unknown_rows(running: ScratchPipeline) -> None:
@@ -268,7 +266,6 @@ def test_f35_a_table_without_identity_gets_one_and_loses_no_change(running: Scra
     assert running.system.value(identity) == "f"
     running.execute("UPDATE {0}.nothing SET v = 1 WHERE id = 1", "DELETE FROM {0}.nothing WHERE id = 2")
     running.converges("nothing")
-    running.clean("nothing")
 
 
 def test_f44_hostile_names_are_names_and_nothing_else(running: ScratchPipeline) -> None:
@@ -299,7 +296,6 @@ def test_generated_and_identity_columns_are_copied_as_values(running: ScratchPip
     running.execute("INSERT INTO {0}.made (v) VALUES (3)", "UPDATE {0}.made SET v = 10 WHERE id = 1")
     running.converges("made")
     assert running.copy("made")["1"] == ("1", "1", "10", "20")
-    running.clean("made")
 
 
 @pytest.fixture(scope="module")

@@ -132,7 +132,8 @@ def connector_config(
         "database.sslmode": login.sslmode,
         "database.sslrootcert": login.sslrootcert,
         "message.key.columns": ";".join(
-            f"{_literal(table)}:{','.join(columns)}" for table, columns in sorted((message_keys or {}).items())
+            f"{_literal(table)}:{','.join(map(_literal, columns))}"
+            for table, columns in sorted((message_keys or {}).items())
         ),
         "column.exclude.list": include_list(sorted(excluded_columns)),
     }

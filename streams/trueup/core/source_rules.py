@@ -17,6 +17,7 @@ from trueup.model.source_table import CaptureRole, SourcePartition, SourceServer
 _Mistake = tuple[FieldPath, str, str]
 _SOURCE: Final = ("source", "table")
 _KEY: Final = ("key",)
+_SEPARATORS: Final = frozenset(":;,")  # of message.key.columns, which knows no escape for them
 # Values that are lost: what they arrive as, and a check that keeps them out.
 _TIME_LOST: Final = ("00:00:00", "{} < '24:00:00'")
 _INTERVAL_LOST: Final = ("zero", "isfinite({})")
@@ -93,6 +94,11 @@ def _key_mistakes(table: Table, source: SourceTable) -> Iterator[_Mistake]:
         choices = " or ".join(f"[{', '.join(columns)}]" for columns in keys)
         primary = f'key [{", ".join(table.key)}] is no key of table "{source.name}"'
         yield _KEY, primary, f"write key: {choices}"
+    elif set(table.key) != set(source.primary_key):
+        for name in table.key:
+            if name != name.strip() or not _SEPARATORS.isdisjoint(name):
+                primary = f'key column "{name}" has a name that cannot be told to the connector'
+                yield _KEY, primary, "write the primary key as key, or rename the column in the source"
 
 
 def _column_mistakes(table: Table, source: SourceTable) -> Iterator[_Mistake]:

@@ -160,6 +160,15 @@ def test_a_unique_key_needs_identity() -> None:
     assert not needs_full_identity(table, identified)
 
 
+@pytest.mark.parametrize(("name", "refused"), [("100%", 0), ('x"--', 0), ("a,b", 1), ("a:b", 1), ("a;b", 1), (" a", 1)])
+def test_f44_a_unique_key_needs_a_name_that_the_connector_can_be_told(name: str, refused: int) -> None:
+    table = msgspec.structs.replace(TABLE, key=[name])
+    found = changed(unique=(*FOUND.unique, SourceIndex(columns=(name,))))
+    assert len(primaries(found, table)) == refused
+    alone = changed(unique=(SourceIndex(columns=(name,), primary=True),))
+    assert primaries(alone, table) == []
+
+
 def test_an_identity_that_lacks_the_key_is_replaced() -> None:
     nothing = msgspec.structs.replace(PART, replica_identity="n")
     assert parts_to_identify(TABLE, changed(partitions=(nothing,))) == [nothing]
