@@ -61,7 +61,7 @@ def test_two_tables_have_two_names() -> None:
     assert other["namespace"] != SCHEMA["namespace"]
 
 
-@pytest.mark.parametrize("pg_type", ["point", "tsvector", "bit(3)", "oid", "int4multirange", "mood"])
+@pytest.mark.parametrize("pg_type", ["point", "tsquery", "bit varying(3)", "regclass", "int4multirange", "mood"])
 def test_an_unsupported_type_is_refused_by_name(pg_type: str) -> None:
     table = CapturedTable(table="orders", key=("x",), columns=(column(pg_type),))
     with pytest.raises(ValueError, match=r'column "x" has type') as caught:
@@ -87,7 +87,7 @@ def test_names_are_adjusted_as_debezium_does(name: str, expected: str) -> None:
         ("numeric(12,2)[]", "numeric", True, "string", "text[]"),
         ("character varying(40)", "character varying", False, "string", "text"),
         ("timestamp(3) with time zone", "timestamp with time zone", False, "string", "text"),
-        ("time(0) without time zone[]", "time without time zone", True, "string", "text[]"),
+        ("timestamp(0) with time zone[]", "timestamp with time zone", True, "string", "text[]"),
         ("bytea", "bytea", False, "bytes", "bytea"),
         ("boolean[]", "boolean", True, "boolean", "bool[]"),
         ("double precision", "double precision", False, "double", "float8"),
@@ -107,7 +107,8 @@ def test_types_as_the_log_and_the_replica_see_them(
 
 def test_an_enum_travels_as_text_whatever_its_name() -> None:
     assert avro_primitive(column("integer_like", kind="e")) == "string"
-    assert staged_type(column("mood[]", kind="e")) == "text[]"
+    assert staged_type(column("integer", kind="e")) == "text"
+    assert avro_primitive(column("mood[]", kind="e")) is None, "capture stops at a null among its elements"
 
 
 def test_every_primitive_has_a_way_into_the_replica() -> None:
