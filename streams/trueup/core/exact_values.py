@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from trueup.core.avro_types import base_type, is_array
+from trueup.core.exact_text import SPECIAL_NUMBERS
 from trueup.model.columns import Column
 from trueup.model.rule_row import INFINITY_US
 
@@ -24,9 +25,6 @@ TEXTS: Final = frozenset({"text", "character varying", "character", "name", "cit
 _PLAIN: Final = frozenset({"text", "character varying", "name", "uuid", "boolean"})
 
 _INFINITIES: Final = {"infinity": INFINITY_US, "-infinity": -INFINITY_US}
-
-# Names numeric takes beside digits, as Debezium writes them (SpecialValueDecimal.toString) and as Decimal reads them.
-_SPECIAL_NUMBERS: Final = {"NAN": "NaN", "POSITIVE_INFINITY": "Infinity", "NEGATIVE_INFINITY": "-Infinity"}
 
 # ISO 8601 as Debezium writes it, and PostgreSQL's own form: 2026-01-05T10:00:00.123456Z, 2026-01-05Z, 0044-03-15 BC.
 _TIME: Final = re.compile(
@@ -42,7 +40,7 @@ _DAY_US: Final = 86_400_000_000
 def number_of(value: Any) -> decimal.Decimal:
     """The exact number. Raises decimal.InvalidOperation, TypeError or ValueError for what is none."""
     if isinstance(value, str):
-        return decimal.Decimal(_SPECIAL_NUMBERS.get(value, value))
+        return decimal.Decimal(SPECIAL_NUMBERS.get(value, value))
     return decimal.Decimal(value)
 
 

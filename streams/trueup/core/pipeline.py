@@ -123,7 +123,18 @@ def _exact(event: ChangeEvent, plan: DecidePlan) -> ChangeEvent | Reject:
         return Reject("validate", "ValueInexact", f'column "{exc.field}": {exc.reason}', exc.hint)
     except (TypeError, ValueError, AttributeError) as exc:
         return _type_changed(exc)
-    return event if row is event.row else msgspec.structs.replace(event, row=row)
+    before = _exact_before(event, plan) if plan.checks else event.before
+    if row is event.row and before is event.before:
+        return event
+    return msgspec.structs.replace(event, row=row, before=before)
+
+
+def _exact_before(event: ChangeEvent, plan: DecidePlan) -> dict[str, Any] | None:
+    """The row before, for rules; None where one of its values may be another one."""
+    try:
+        return None if event.before is None else plan.exact.of(event.before, snapshot=False)
+    except (TypeError, ValueError, AttributeError):
+        return None
 
 
 def _type_changed(exc: Exception) -> Reject:

@@ -1,5 +1,6 @@
 """`decide` and values: truth is in PostgreSQL's own words, and what may be another value is a dead letter."""
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -11,6 +12,9 @@ from trueup.core.truth_codec import TruthCodec, hash_row
 from trueup.core.truth_schema import truth_schema
 from trueup.model.columns import CapturedTable, Column
 from trueup.model.decision import Apply, Reject
+from trueup.model.registration import Check
+from trueup.model.rule_function import RuleFunction
+from trueup.rules import Row
 
 PLAN = orders_plan()
 
@@ -51,3 +55,27 @@ def test_a_value_that_may_be_another_one_is_a_dead_letter_that_names_its_column(
     assert (decision.stage, decision.error_class) == ("validate", "ValueInexact")
     assert '"tags"' in decision.reason
     assert "Ljava" not in decision.reason
+
+
+def test_f38_a_rule_sees_the_row_before_in_the_same_words() -> None:
+    seen: list[object] = []
+
+    def remember(row: Row, before: Row | None) -> None:
+        seen.append((row["amount"], None if before is None else before["amount"]))
+
+    function = RuleFunction(
+        name="remember",
+        call=remember,
+        takes=("row", "before"),
+        about="",
+        file="rules.py",
+        line=1,
+        fingerprint="",
+        module_fingerprint="",
+    )
+    table = msgspec.structs.replace(ORDERS, checks=[Check(function="remember")])
+    plan = DecidePlan(table, PLAN.codec, HOLE, {"remember": function})
+    plan.decoders.update(PLAN.decoders)
+    record = change(1, "u", order(amount="NEGATIVE_INFINITY"), before=order(amount="POSITIVE_INFINITY"))
+    decide(record, None, Guard(), plan)
+    assert seen == [(Decimal("-Infinity"), Decimal("Infinity"))]
