@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     campaign.silence()
     if given.seed is not None:
         return _one(given.seed, lines_max=0)
-    summary, took_s = campaign.timed(range(given.first, given.first + given.seeds), given.processes)
+    summary, took_s = campaign.timed(range(given.first, given.first + given.seeds), given.processes, _progress)
     _say(*campaign.lines_of(summary, took_s))
     if summary.failed:
         _one(min(summary.failed), _TRACE_LINES)
@@ -43,6 +43,10 @@ def _one(seed: int, lines_max: int) -> int:
     report = run_seed(seed, keeps_trace=True)
     _say(f"seed {seed}:", *report.trace[-lines_max:], *(f"FOUND {finding}" for finding in report.findings))
     return 1 if report.findings else 0
+
+
+def _progress(summary: campaign.Summary) -> None:
+    sys.stderr.write(f"{summary.seeds} seeds, {len(summary.failed)} failed {sorted(summary.failed)[:5]}\n")
 
 
 def _say(*lines: str) -> None:

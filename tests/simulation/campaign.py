@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -18,6 +18,7 @@ from tests.simulation.schedule import FaultKind
 from tests.simulation.worker import Parts
 
 _CHUNK: Final = 25
+_PROGRESS_SEEDS: Final = 500
 _LOG_NOTHING: Final = 50  # above every level the workers use
 
 
@@ -81,9 +82,13 @@ def lines_of(summary: Summary, took_s: float) -> Iterator[str]:
     yield f"{summary.seeds - len(summary.failed)} passed, {len(summary.failed)} failed"
 
 
-def timed(seeds: Iterable[int], processes: int | None = None) -> tuple[Summary, float]:
-    """The summary of the seeds and the seconds they took."""
+def timed(
+    seeds: Iterable[int], processes: int | None = None, progress: Callable[[Summary], None] = lambda _: None
+) -> tuple[Summary, float]:
+    """The summary of the seeds and the seconds they took; `progress` hears of it now and then."""
     started, summary = time.monotonic(), Summary(failed={}, hit=Counter(), events=Counter())
     for report in reports(seeds, processes):
         summary.add(report)
+        if summary.seeds % _PROGRESS_SEEDS == 0:
+            progress(summary)
     return summary, time.monotonic() - started

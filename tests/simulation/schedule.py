@@ -8,10 +8,12 @@ dropped. So the real code of the workers runs unchanged, with its tasks, timers 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import random
+import sys
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from tests.simulation.crash_points import POINTS
@@ -109,10 +111,12 @@ class World:
 
     def run(self, main: asyncio.Task[None], deadline_s: float) -> None:
         """Until the main task ends. Raises what it raises, and Stuck."""
-        before = asyncio._get_running_loop()
+        before, hooks = asyncio._get_running_loop(), sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(finalizer=_close_at_once)
         try:
             self._run(main, deadline_s)
         finally:
+            sys.set_asyncgen_hooks(*hooks)
             asyncio._set_running_loop(before)
         main.result()
 
@@ -264,6 +268,14 @@ def _unwind(task: asyncio.Task[Any]) -> None:
     except (Ended, StopIteration, RuntimeError):
         return
     raise AssertionError(f"{task.get_name()} outlives its process")
+
+
+def _close_at_once(generator: AsyncGenerator[Any, Any]) -> None:
+    """An asynchronous generator that nobody reads to its end any more; asyncio would close it in a task."""
+    closing: Any = generator.aclose()
+    with contextlib.suppress(Ended, StopIteration):
+        for _ in range(_THROWS_MAX):
+            closing.send(None)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -12,6 +12,7 @@ from tests.simulation.worker import Parts
 SEEDS_MAX = 2_000
 
 
+@pytest.mark.timeout(600)  # seconds of work, however busy the machine is
 @pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.__name__)
 def test_a_planted_bug_is_found(bug: type[Parts]) -> None:
     campaign.silence()

@@ -20,6 +20,7 @@ def _quiet() -> None:
     campaign.silence()
 
 
+@pytest.mark.timeout(600)  # ten seconds of work, however busy the machine is
 def test_the_invariants_hold_for_every_seed() -> None:
     summary, _ = campaign.timed(range(SEEDS))
     assert summary.seeds == SEEDS
