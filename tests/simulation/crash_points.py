@@ -34,6 +34,7 @@ APPLY_EFFECTS = (
     "count letters",
     "write progress",
     "db commit",
+    "hold",
 )
 LANE_EFFECTS = ("join group", "fetch", "hand over", "seek", "revoke", "leave group")
 

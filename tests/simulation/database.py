@@ -134,6 +134,7 @@ def _statements(plan: CopyPlan) -> list[tuple[str, str]]:
         ("claim", sql.CLAIM),
         ("lock", sql.LOCK),
         ("advance", sql.ADVANCE),
+        ("hold", sql.HOLD),
         ("fingerprint", sql.FINGERPRINT),
         ("dead_letter", sql.DEAD_LETTER),
         ("open_dead_letters", sql.OPEN_DEAD_LETTERS),

@@ -121,6 +121,7 @@ class SimulatedSession:
         "dead_letter": "write letters",
         "open_dead_letters": "count letters",
         "advance": "write progress",
+        "hold": "hold",
     }
 
     def __init__(self, database: Database, process: Process) -> None:
@@ -257,6 +258,9 @@ class SimulatedSession:
     def _deleted(self, key: bytes) -> Version | None:
         changed = self._changed().deleted
         return changed[key] if key in changed else self.database.tables.deleted.get(key)
+
+    def _hold(self) -> Cursor:
+        return Cursor([(1,)])
 
     def _claim(self, topic: str, partition: int) -> Cursor:
         held = self._progress_of((topic, partition)) or NO_PROGRESS

@@ -211,7 +211,7 @@ class Run:
                 self._delete_offsets,
                 self._kill_all,
             )
-            self.rng.choices(kinds, (35, 15, 20, 15, 10, 5))[0]()
+            self.rng.choices(kinds, (30, 15, 20, 20, 10, 5))[0]()
 
     def _running(self) -> list[Worker]:
         return [slot.worker for slot in self.slots if slot.worker is not None and slot.worker.process.alive]

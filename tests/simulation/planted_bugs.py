@@ -80,6 +80,9 @@ class PositionBeforeCommit(Parts):
                 await before
             self._writing[batch.tp] = asyncio.create_task(self._handler.process(batch))
 
+        async def hold(self, tp: TP) -> None:
+            await self._handler.hold(tp)
+
         async def release(self, tp: TP) -> None:
             self._writing.pop(tp, None)
             await self._handler.release(tp)
@@ -154,6 +157,12 @@ class CountersDoubled(Parts):
         return self._Handler(**parts)
 
 
+class IdleClaimsForgotten(Parts):
+    """A worker without work does not look whether its replica crashed. Not planted at first: it was found."""
+
+    keeps_hold = False
+
+
 class OffsetReadTooEarly(Parts):
     """The new owner reads the committed offset before it fences the former owner."""
 
@@ -177,4 +186,5 @@ PLANTED: Final[tuple[type[Parts], ...]] = (
     ProgressOutside,
     CountersDoubled,
     OffsetReadTooEarly,
+    IdleClaimsForgotten,
 )

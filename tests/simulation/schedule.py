@@ -53,12 +53,12 @@ class Faults:
 
     @classmethod
     def chosen(cls, rng: random.Random) -> Faults:
-        """One to seven faults, most of them early: a run reaches a point between no time and some hundred times."""
+        """One to seven faults: a run reaches a point between once in many seeds and some hundred times."""
         return cls(
             [
                 Fault(
                     rng.choice(POINTS),
-                    1 + int(rng.expovariate(0.15)),
+                    1 + int(rng.expovariate(rng.choice((0.1, 1.5)))),
                     rng.choices(("kill", "pause", "error", "cut"), (45, 25, 20, 10))[0],
                     rng.uniform(2, 40),
                 )

@@ -55,16 +55,21 @@ _METRICS: Any = _Metrics()
 class Worker:
     """A running worker: its process, lane and consumer."""
 
-    def __init__(self, process: Process, lane: Lane, consumer: SimulatedConsumer) -> None:
+    def __init__(self, process: Process, lane: Lane, consumer: SimulatedConsumer, *, keeps_hold: bool) -> None:
         self.process, self.lane, self.consumer = process, lane, consumer
+        self.keeps_hold = keeps_hold
 
     async def main(self) -> None:
+        if self.keeps_hold:
+            self.process.start(self.lane.keep_hold(), "hold")
         await self.consumer.run()
         self.process.end(None)
 
 
 class Parts:
     """Makes workers."""
+
+    keeps_hold = True
 
     def __init__(self, log: SimulatedLog) -> None:
         self.log = log
@@ -99,7 +104,8 @@ class Parts:
     def _worker(self, process: Process, group: Group, handler: Handler) -> Worker:
         lane = Lane(handler)
         rows_max = self.rng.choice((1, 3, 8, 50))
-        return Worker(process, lane, SimulatedConsumer(self.log, group, process, lane, rows_max))
+        consumer = SimulatedConsumer(self.log, group, process, lane, rows_max)
+        return Worker(process, lane, consumer, keeps_hold=self.keeps_hold)
 
     # --- what a planted bug replaces ---
 

@@ -191,6 +191,10 @@ class Replica(Protocol):
         """Apply a batch and its progress in one transaction."""
         ...
 
+    async def hold(self, topic: str, partition: int, token: int) -> None:
+        """Raises ClaimLost when the connection of the claim is gone, TransientReplica when it does not answer."""
+        ...
+
     async def close(self) -> None:
         """Give the connection back; claims made on it are void."""
         ...

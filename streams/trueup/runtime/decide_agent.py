@@ -120,6 +120,9 @@ class DecideHandler:
         )
         return offset
 
+    async def hold(self, tp: TP) -> None:
+        """What Kafka committed stays; a fenced producer is told when it commits."""
+
     async def release(self, tp: TP) -> None:
         owned = self._owned.pop(tp, None)
         if owned is not None:

@@ -103,15 +103,17 @@ class Worker:
         self._watchdog = Watchdog(app.lane, metrics, table_of, self.settings.worker.stall_timeout_s)
         await app.start()
         watching = asyncio.create_task(self._watchdog.run(), name="watchdog")
+        holding = asyncio.create_task(app.lane.keep_hold(), name="hold")
         log.info(
             "worker started", kind=self.kind, tables=sorted(set(table_of.values())), metrics_port=self._health.port
         )
         app_ended = asyncio.create_task(app.wait_until_stopped(), name="app")
         stopped = asyncio.create_task(self._stop.wait(), name="stop")
-        await asyncio.wait({app_ended, stopped, watching}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({app_ended, stopped, watching, holding}, return_when=asyncio.FIRST_COMPLETED)
         if not self._stop.is_set():
             exit_process(Stalled("the stream processor ended by itself", hint="see the errors logged before"))
         log.info("worker drains")
+        holding.cancel()
         app.lane.draining = True
         await app.lane.revoke_all(_DRAIN_S_MAX)
         watching.cancel()
