@@ -25,7 +25,7 @@ from trueup.model.write import BatchResult, ReplicaBatch
 from trueup.runtime.apply_agent import ApplyHandler
 from trueup.runtime.decide_agent import DecideHandler
 from trueup.runtime.lane import Batch, Handler
-from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
+from trueup.runtime.partition_memory import PartitionMemory
 
 
 class FenceRemoved(Parts):
@@ -163,19 +163,6 @@ class IdleClaimsForgotten(Parts):
     keeps_hold = False
 
 
-class OffsetReadTooEarly(Parts):
-    """The new owner reads the committed offset before it fences the former owner."""
-
-    class _Handler(DecideHandler):
-        async def prepare(self, tp: TP) -> int:
-            early = await self._log.committed(DECIDE_GROUP, tp.topic, tp.partition)
-            offset = await super().prepare(tp)
-            return early[0] if early is not None else offset
-
-    def decide_handler(self, **parts: Any) -> DecideHandler:
-        return self._Handler(**parts)
-
-
 PLANTED: Final[tuple[type[Parts], ...]] = (
     FenceRemoved,
     DeletedKeysDropped,
@@ -185,6 +172,5 @@ PLANTED: Final[tuple[type[Parts], ...]] = (
     TokenIgnored,
     ProgressOutside,
     CountersDoubled,
-    OffsetReadTooEarly,
     IdleClaimsForgotten,
 )
