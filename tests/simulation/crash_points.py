@@ -20,6 +20,7 @@ DECIDE_EFFECTS = (
 )
 APPLY_EFFECTS = (
     "claim",
+    "read recorded",
     "db begin",
     "lock progress",
     "find deleted keys",

@@ -135,7 +135,7 @@ def _statements(plan: CopyPlan) -> list[tuple[str, str]]:
         ("lock", sql.LOCK),
         ("advance", sql.ADVANCE),
         ("hold", sql.HOLD),
-        ("fingerprint", sql.FINGERPRINT),
+        ("recorded", sql.RECORDED),
         ("dead_letter", sql.DEAD_LETTER),
         ("open_dead_letters", sql.OPEN_DEAD_LETTERS),
     ]

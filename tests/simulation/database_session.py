@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
+import msgspec
 import psycopg
 from psycopg.pq import TransactionStatus
 
@@ -122,6 +123,7 @@ class SimulatedSession:
         "open_dead_letters": "count letters",
         "advance": "write progress",
         "hold": "hold",
+        "recorded": "read recorded",
     }
 
     def __init__(self, database: Database, process: Process) -> None:
@@ -221,12 +223,10 @@ class SimulatedSession:
             self._is_synchronous = True
             return Cursor()
         name = self.database.statements[text]
-        if name == "fingerprint":
-            return Cursor([(self.database.plan.fingerprint,)])
         point = self._POINT[name]
         await self._reach(f"before {point}")
         if name in {"claim", "lock"}:
-            place = parameters if name == "claim" else parameters[2:]
+            place = parameters if name == "claim" else parameters[3:]
             await self._wait_for_lock((place[0], place[1]))
         arguments = [decoded(p) if isinstance(p, BinaryArray) else p for p in parameters]
         result: Cursor = getattr(self, f"_{name}")(*arguments)
@@ -268,14 +268,17 @@ class SimulatedSession:
         self._changed().progress[topic, partition] = claimed
         return Cursor([(claimed.token, claimed.next_offset, *claimed.totals)])
 
-    def _lock(self, _: str, target: str, topic: str, partition: int) -> Cursor:
+    def _recorded(self, *_: str) -> Cursor:
+        return Cursor([(msgspec.json.encode(self.database.plan).decode(),)])
+
+    def _lock(self, _: str, _dead_letters: str, _flags: str, topic: str, partition: int) -> Cursor:
         held = self._progress_of((topic, partition))
         if held is None:
             return Cursor()
         tables = self.database.tables
         has_deleted = any(version is not None for version in tables.deleted.values())
         has_letters = any(not letter.superseded for letter in tables.letters.values())
-        return Cursor([(held.token, held.next_offset, has_deleted, has_letters)])
+        return Cursor([(held.token, held.next_offset, has_deleted, has_letters, False)])  # no check of it flags
 
     def _find_deleted(self, keys: list[bytes]) -> Cursor:
         found = ((key, self._deleted(key)) for key in keys)

@@ -134,9 +134,12 @@ class SimulatedReader:
     async def position(self, tp: TopicPartition) -> int:
         return self._position
 
-    async def getmany(self, tp: TopicPartition, *, timeout_ms: int) -> dict[TopicPartition, list[Stored]]:
+    async def getmany(
+        self, tp: TopicPartition, *, timeout_ms: int, max_records: int | None
+    ) -> dict[TopicPartition, list[Stored]]:
+        rows_max = min(max_records or _RECOVERY_ROWS_MAX, _RECOVERY_ROWS_MAX)
         await self._process.reach("before recovery read", connection_lost)
-        records, position = self._log.partitions[tp.topic, tp.partition].read(self._position, _RECOVERY_ROWS_MAX)
+        records, position = self._log.partitions[tp.topic, tp.partition].read(self._position, rows_max)
         if position == self._position:
             await self._process.passes(timeout_ms / 1000)
         self._position = position

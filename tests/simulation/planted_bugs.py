@@ -18,7 +18,7 @@ from tests.simulation.kafka_clients import SimulatedProducer
 from tests.simulation.schedule import Process
 from tests.simulation.worker import Parts
 from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
-from trueup.adapters.postgres_merge import Connection
+from trueup.adapters.postgres_merge import Connection, Present
 from trueup.adapters.postgres_replica import PostgresReplica
 from trueup.model.errors import Retryable
 from trueup.model.write import BatchResult, ReplicaBatch
@@ -108,7 +108,7 @@ class TokenIgnored(Parts):
     """A replica that lets every writer of a partition write."""
 
     class _Replica(SimulatedReplica):
-        async def _lock(self, connection: Connection, batch: ReplicaBatch) -> tuple[bool, bool]:
+        async def _lock(self, connection: Connection, batch: ReplicaBatch) -> Present:
             held = self._database.tables.progress[batch.topic, batch.partition]
             self._database.tables.progress[batch.topic, batch.partition] = held._replace(
                 token=batch.token, next_offset=batch.start_offset

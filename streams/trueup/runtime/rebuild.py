@@ -178,5 +178,8 @@ class _ShadowReplica:
     async def apply(self, batch: ReplicaBatch) -> BatchResult:
         return await self._replica.apply(msgspec.structs.replace(batch, topic=shadow_progress(batch.topic)))
 
+    async def hold(self, topic: str, partition: int, token: int) -> None:
+        await self._replica.hold(shadow_progress(topic), partition, token)
+
     async def close(self) -> None:
         await self._replica.close()
