@@ -85,6 +85,13 @@ unit: setup ## Tests of one step or one rule each; no servers
 properties: setup ## Tests of many generated inputs; no servers
 	$(BIN)/pytest $(PYTEST_ARGS) $(wildcard tests/properties tests/simulation)
 
+# SEED=123 replays one seed with its trace; FIRST=100000 takes others than the usual ones.
+SEEDS ?= 2000
+FIRST ?= 0
+.PHONY: simulate
+simulate: setup ## Crashes, zombies and lost state by the thousand, simulated; SEEDS=20000, or SEED=123 alone
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST))
+
 .PHONY: integration
 integration: setup ## Tests on the real local stack
 	$(BIN)/pytest $(PYTEST_ARGS) tests/integration

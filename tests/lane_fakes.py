@@ -59,6 +59,7 @@ class FakeHandler:
         self.positions: dict[TP, int] = {}
         self.prepare_fails: list[BaseException] = []
         self.process_fails: list[BaseException] = []
+        self.hold_fails: list[BaseException] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.on_cancel: BaseException | None = None
 
@@ -91,6 +92,12 @@ class FakeHandler:
             raise self.process_fails.pop(0)
         self.positions[batch.tp] = batch.end
         self.note("done", batch.tp)
+
+    async def hold(self, tp: TP) -> None:
+        self.note("hold", tp)
+        await self.pause("hold")
+        if self.hold_fails:
+            raise self.hold_fails.pop(0)
 
     async def release(self, tp: TP) -> None:
         self.note("release", tp)

@@ -63,6 +63,10 @@ class FakeReplica:
     async def ping(self) -> None:
         """Always there."""
 
+    async def hold(self, topic: str, partition: int, token: int) -> None:
+        if (topic, partition) not in self._claimed:
+            raise ClaimLost(self.name, "08003", detail="the connection of the claim is gone")
+
     async def close(self) -> None:
         self._claimed.clear()
 

@@ -7,7 +7,7 @@ former owner of the partition, wherever that still runs, and waits until its ope
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -34,12 +34,22 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
 
 
 class PartitionProducer:
-    """Writes the batches of one capture partition, each as one transaction."""
+    """Writes the batches of one capture partition, each as one transaction.
 
-    def __init__(self, bootstrap_servers: str, topic: str, partition: int, transaction_timeout_ms: int) -> None:
+    :param client: makes the Kafka client; tests/simulation has one without Kafka.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        topic: str,
+        partition: int,
+        transaction_timeout_ms: int,
+        client: Callable[..., Any] = AIOKafkaProducer,
+    ) -> None:
         self.source = TopicPartition(topic, partition)
         self._what = f"{topic}/{partition}"
-        self._producer = AIOKafkaProducer(
+        self._producer = client(
             bootstrap_servers=bootstrap_servers,
             client_id=f"trueup-decide-{topic}-{partition}",
             transactional_id=f"trueup-decide-{topic}-{partition}",

@@ -173,6 +173,23 @@ class PostgresReplica:
                 await self._discard_unless_idle()
                 raise
 
+    async def hold(self, topic: str, partition: int, token: int) -> None:
+        """A question that any living session answers. Raises as `apply` does.
+
+        A server that crashed, and with it lost commits, has dropped the connection; whoever has nothing to write would
+        not notice, and the copy would lack them until the next change.
+        """
+        async with self._turn:
+            if self._tokens.get((topic, partition)) != token or self._connection is None:
+                raise ClaimLost(self.name, "08003", detail=f"the claim on {topic} [{partition}] is void")
+            try:
+                await self._connection.execute(sql.HOLD)
+            except psycopg.Error as error:
+                raise await self._failure(error, topic) from error
+            except asyncio.CancelledError:
+                await self._discard_unless_idle()
+                raise
+
     async def close(self) -> None:
         """Give the connection back. Claims made on it are void."""
         connection, self._connection = self._connection, None

@@ -93,6 +93,8 @@ ORDER BY target = %s DESC LIMIT 1"""
 """Parameters: target, table, what targets of shadows begin with, target. A copy that is registered under a new name is
 found under the one it still has."""
 
+HOLD: Final = "SELECT 1"
+
 DEAD_LETTER: Final = """
 INSERT INTO trueup.dead_letters AS l
        (target, topic, partition, record_offset, key, value, version, stage, error_class, sqlstate, reason)

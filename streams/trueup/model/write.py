@@ -195,6 +195,10 @@ class Replica(Protocol):
         """Ask whether it is there. A connection that turns out to be gone is opened anew; claims on it are void."""
         ...
 
+    async def hold(self, topic: str, partition: int, token: int) -> None:
+        """Raises ClaimLost when the connection of the claim is gone, TransientReplica when it does not answer."""
+        ...
+
     async def close(self) -> None:
         """Give the connection back; claims made on it are void."""
         ...

@@ -92,6 +92,12 @@ class ApplyHandler:
         log.warning("the copy is not as registered", table=made.table, hint=hint)
         return ApplyTable(made, table.reader, table.boundary.checks)
 
+    async def hold(self, tp: TP) -> None:
+        """A replica that crashed may have lost its latest commits: only its connection tells (ARCHITECTURE, 11)."""
+        if tp in self._held:
+            claim, _ = self._held[tp]
+            await self._replica_of(tp).hold(tp.topic, tp.partition, claim.token)
+
     async def release(self, tp: TP) -> None:
         self._held.pop(tp, None)
 

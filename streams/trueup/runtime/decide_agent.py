@@ -17,6 +17,7 @@ from faust.types import TP
 from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.truth_log import TruthLog
+from trueup.adapters.truth_store import TruthStore
 from trueup.core.decode import EnvelopeDecoder, schema_ids
 from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch
 from trueup.model.decision import Escalate, Outcome, Reject
@@ -46,7 +47,10 @@ class _Owned:
 
 
 class DecideHandler:
-    """Handler of the batch lane for capture partitions."""
+    """Handler of the batch lane for capture partitions.
+
+    :param new_producer: of a partition; with `open_store` the seam to what is outside, for tests/simulation.
+    """
 
     def __init__(
         self,
@@ -57,6 +61,8 @@ class DecideHandler:
         metrics: DecideMetrics,
         state_dir: Path,
         topic_identity: Callable[[str], bytes],
+        new_producer: Callable[[str, str, int, int], PartitionProducer] = PartitionProducer,
+        open_store: Callable[[Path, bytes], TruthStore] = TruthStore,
     ) -> None:
         self._plans = plans
         self._settings = settings
@@ -65,6 +71,8 @@ class DecideHandler:
         self._metrics = metrics
         self._state_dir = state_dir
         self._topic_identity = topic_identity
+        self._new_producer = new_producer
+        self._open_store = open_store
         self._owned: dict[TP, _Owned] = {}
 
     async def prepare(self, tp: TP) -> int:
@@ -77,7 +85,7 @@ class DecideHandler:
         await self.release(tp)
         plan = self._plans[tp.topic]
         kafka = self._settings.kafka
-        producer = PartitionProducer(kafka.bootstrap_servers, tp.topic, tp.partition, kafka.transaction_timeout_ms)
+        producer = self._new_producer(kafka.bootstrap_servers, tp.topic, tp.partition, kafka.transaction_timeout_ms)
         await producer.start()  # 1
         table = None
         try:
@@ -89,6 +97,7 @@ class DecideHandler:
                 truth_topic,
                 tp.partition,
                 self._topic_identity(truth_topic),
+                self._open_store,
             )
             read, seconds = await table.catch_up()  # 3
             self._metrics.recovered(plan.table.table, read, seconds)
@@ -110,6 +119,9 @@ class DecideHandler:
             seconds=round(seconds, 3),
         )
         return offset
+
+    async def hold(self, tp: TP) -> None:
+        """What Kafka committed stays; a fenced producer is told when it commits."""
 
     async def release(self, tp: TP) -> None:
         owned = self._owned.pop(tp, None)

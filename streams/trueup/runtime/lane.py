@@ -20,6 +20,7 @@ from trueup.runtime.process_exit import exit_process
 _REVOKED_GRACE_S: Final = 10.0  # a revoked batch has so long to finish, then it is rolled back (design 7)
 _BACKOFF_S_FIRST: Final = 0.5
 _BACKOFF_S_MAX: Final = 15.0
+_HOLD_S: Final = 5.0  # how long an idle partition may not know that its claim is gone; arbitrary, a small query each
 
 log = structlog.get_logger("trueup.lane")
 
@@ -59,6 +60,10 @@ class Handler(Protocol):
 
     async def process(self, batch: Batch) -> None:
         """Makes the batch durable, position included, or raises."""
+        ...
+
+    async def hold(self, tp: TP) -> None:
+        """Looks whether the partition is still held as it was prepared. Raises Retryable when it is not."""
         ...
 
     async def release(self, tp: TP) -> None:
@@ -177,6 +182,23 @@ class Lane:
         # Failures of batches are forgotten by a batch that went through, not by a part that answers and then refuses.
         state.position, state.ready, state.trouble, state.prepare_failures = position, True, None, 0
         self._wake()
+
+    async def keep_hold(self) -> None:
+        """Asks for ever, for partitions without work, what a batch would find out for the others."""
+        while True:
+            await asyncio.sleep(_HOLD_S)
+            for tp, state in list(self.partitions.items()):
+                if state.ready and state.in_flight is None:
+                    await self._hold(tp, state)
+
+    async def _hold(self, tp: TP, state: PartitionState) -> None:
+        try:
+            await self.handler.hold(tp)
+        except Retryable as exc:
+            if state.ready and state.in_flight is None:  # else a batch began meanwhile, and finds out by itself
+                state.ready = False
+                state.prepare_failures += 1
+                self._prepare_later(tp, state, exc, state.prepare_failures)
 
     def _wake(self) -> None:
         if self.consumer is not None:

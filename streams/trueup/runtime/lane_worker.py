@@ -37,14 +37,16 @@ async def run_lane(
     await app.start()
     watching = asyncio.create_task(watchdog.run(), name="watchdog")
     probing = asyncio.create_task(PartProbes(probes, worker.outages).run(), name="probes")
+    holding = asyncio.create_task(app.lane.keep_hold(), name="hold")
     tables = sorted(set(table_of.values()))
     log.info("worker started", kind=worker.kind, tables=tables, metrics_port=worker.metrics_port)
     app_ended = asyncio.create_task(app.wait_until_stopped(), name="app")
     stopped = asyncio.create_task(worker.stopping.wait(), name="stop")
-    await asyncio.wait({app_ended, stopped, watching, probing}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({app_ended, stopped, watching, probing, holding}, return_when=asyncio.FIRST_COMPLETED)
     if not worker.stopping.is_set():
-        exit_process(_why_ended(watching, probing))
+        exit_process(_why_ended(watching, probing, holding))
     log.info("worker drains")
+    holding.cancel()
     app.lane.draining = True
     await app.lane.revoke_all(_DRAIN_S_MAX)
     watching.cancel()

@@ -181,5 +181,8 @@ class _ShadowReplica:
     async def ping(self) -> None:
         await self._replica.ping()
 
+    async def hold(self, topic: str, partition: int, token: int) -> None:
+        await self._replica.hold(shadow_progress(topic), partition, token)
+
     async def close(self) -> None:
         await self._replica.close()

@@ -8,7 +8,7 @@ topic itself. The order here: Kafka commits, then the local store follows; after
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from trueup.adapters.truth_log import TruthLog
@@ -20,11 +20,19 @@ from trueup.model.decision import Held
 class TruthTable:
     """What is held of every key of one partition of a table."""
 
-    def __init__(self, log: TruthLog, path: Path, topic: str, partition: int, identity: bytes) -> None:
+    def __init__(
+        self,
+        log: TruthLog,
+        path: Path,
+        topic: str,
+        partition: int,
+        identity: bytes,
+        open_store: Callable[[Path, bytes], TruthStore] = TruthStore,
+    ) -> None:
         self._log = log
         self._topic = topic
         self._partition = partition
-        self._store = TruthStore(path, identity)
+        self._store = open_store(path, identity)
 
     async def catch_up(self) -> tuple[int, float]:
         """Brings the store to the end of the truth partition. Returns (records read, seconds)."""

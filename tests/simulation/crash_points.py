@@ -1,0 +1,43 @@
+"""The places where a process may be killed, stopped, cut off or lose a connection: before and after every effect.
+
+A run reports how often each was hit; a place that is never hit is an effect nobody proved anything about.
+"""
+
+from __future__ import annotations
+
+DECIDE_EFFECTS = (
+    "producer start",
+    "read committed offset",
+    "read bounds",
+    "recovery read",
+    "begin transaction",
+    "send truths",
+    "send dead letters",
+    "send offsets",
+    "commit transaction",
+    "store write",
+    "producer stop",
+)
+APPLY_EFFECTS = (
+    "claim",
+    "read recorded",
+    "db begin",
+    "lock progress",
+    "find deleted keys",
+    "revive keys",
+    "merge rows",
+    "savepoint",
+    "delete rows",
+    "remember deleted keys",
+    "count held",
+    "supersede letters",
+    "write letters",
+    "count letters",
+    "write progress",
+    "db commit",
+    "hold",
+)
+LANE_EFFECTS = ("join group", "fetch", "hand over", "seek", "revoke", "leave group")
+
+EFFECTS = (*DECIDE_EFFECTS, *APPLY_EFFECTS, *LANE_EFFECTS)
+POINTS = tuple(f"{when} {effect}" for effect in EFFECTS for when in ("before", "after"))

@@ -1,0 +1,189 @@
+"""The source and its capture: transactions of a shop, as Debezium on Connect writes them, and what must come of them.
+
+The model is a dictionary: the latest row of each key that the table's checks accept. Everything else that lies in the
+topic (repetitions, refused rows, foreign and broken records) must leave no trace in a copy.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+from tests.simulation.log import Offered
+from tests.simulation.tables import HOLE, PARTITIONS, UNKNOWN_ID, Row, envelope, key_of
+from trueup.core.decode import EPOCH_HEADER
+
+_TIME_US = 1_767_607_200_000_000
+_AMOUNTS = (1, 2, 3, 950, -1)  # 950 is refused by one replica, -1 by the table's check
+_SUFFIX_MAX = 4
+
+
+class Captured(NamedTuple):
+    """A record for one partition."""
+
+    partition: int
+    record: Offered
+
+
+class Write(NamedTuple):
+    """What Connect writes as one transaction of its own.
+
+    :param aborted_first: a first attempt is written, aborted, and done again.
+    """
+
+    records: list[Captured]
+    aborted_first: bool
+
+
+class Shop:
+    """Makes the capture of one run. `accepted` is the model."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self.rows: dict[int, Row] = {}
+        self.accepted: dict[int, Row | None] = {}
+        self._epoch = 1
+        self._commit = 1_000  # the LSN of the latest commit
+        self._commits = 0
+        self._streamed: list[list[Offered]] = [[] for _ in range(PARTITIONS)]  # of this epoch, repeatable
+        self._over: list[list[Offered]] = [[] for _ in range(PARTITIONS)]  # of the epoch before
+        self._keys = range(1, rng.randint(3, 7))
+
+    def capture(self) -> list[Write]:
+        """A snapshot, then a stream with everything that may happen in one."""
+        rng = self._rng
+        for order_id in self._keys:
+            if rng.random() < 0.4:
+                self.rows[order_id] = self._new_row(order_id)
+        writes = [self._written(self._snapshot(list(self.rows)))]
+        happenings = (self._transaction, self._repeated, self._incremental_snapshot, self._foreign, self._resync)
+        for _ in range(rng.randint(8, 18)):
+            happening = rng.choices(happenings, (74, 9, 6, 8, 3))[0]
+            writes.append(self._written(happening()))
+        return [write for write in writes if write.records]
+
+    def _written(self, records: list[Captured]) -> Write:
+        return Write(records, aborted_first=self._rng.random() < 0.12)
+
+    # --- what the shop does ---
+
+    def _transaction(self) -> list[Captured]:
+        """LSNs of a transaction's changes may lie before those of an earlier commit: transactions overlap."""
+        first_change = self._commit - self._rng.randint(0, 30)
+        records = []
+        for number in range(self._rng.choice((1, 1, 2, 3, 5))):
+            position = (self._commit, first_change + number)
+            order_id = self._rng.choice(self._keys)
+            records += self._change(order_id, position)
+        self._commit += self._rng.randint(40, 80)
+        self._commits += 1
+        return records
+
+    def _change(self, order_id: int, position: tuple[int, int]) -> list[Captured]:
+        rng, before = self._rng, self.rows.get(order_id)
+        if before is None:
+            return [self._streams("c", self._new_row(order_id), None, position)]
+        what = rng.choices(("update", "same", "delete", "move"), (60, 8, 22, 10))[0]
+        if what == "update":
+            return [self._streams("u", self._new_row(order_id), before, position)]
+        if what == "same":
+            return [self._streams("u", before, before, position)]
+        records = [self._streams("d", None, before, position)]
+        if rng.random() < 0.5:
+            records.append(Captured(_partition_of(order_id), Offered(key_of(order_id), None)))
+        if what == "move":  # a change of the key: the old row goes, the new one comes, at one position
+            target = rng.choice(self._keys)
+            if target != order_id and target not in self.rows:
+                records.append(self._streams("c", (target, *before[1:]), None, position))
+        return records
+
+    def _new_row(self, order_id: int) -> Row:
+        return (order_id, self._rng.choice(_AMOUNTS), self._rng.choice("ab"))
+
+    def _streams(self, op: str, row: Row | None, before: Row | None, position: tuple[int, int]) -> Captured:
+        image = row or before
+        assert image is not None
+        captured = self._record(op, image[0], row, before, position)
+        self._streamed[captured.partition].append(captured.record)
+        return captured
+
+    def _record(
+        self, op: str, order_id: int, row: Row | None, before: Row | None, position: tuple[int, int]
+    ) -> Captured:
+        if row is None:
+            self.rows.pop(order_id, None)
+        else:
+            self.rows[order_id] = row
+        if row is None or row[1] >= 0:
+            self.accepted[order_id] = row
+        value = envelope(op, row, before, position, _TIME_US + self._commits * 1_000)
+        header = (EPOCH_HEADER, b"%d" % self._epoch)
+        return Captured(_partition_of(order_id), Offered(key_of(order_id), value, (header,)))
+
+    # --- what the capture does ---
+
+    def _snapshot(self, order_ids: list[int]) -> list[Captured]:
+        position = (self._commit, self._commit)
+        return [self._record("r", order_id, self.rows[order_id], None, position) for order_id in order_ids]
+
+    def _incremental_snapshot(self) -> list[Captured]:
+        """Of some keys, as they are now: Debezium's watermarks fit the rows in."""
+        return self._snapshot([order_id for order_id in self.rows if self._rng.random() < 0.6])
+
+    def _repeated(self) -> list[Captured]:
+        """A capture without exactly-once writes a suffix again; now and then something older, or of an older epoch."""
+        rng, partition = self._rng, self._rng.randrange(PARTITIONS)
+        streamed = self._streamed[partition]
+        if self._over[partition] and rng.random() < 0.3:
+            streamed = self._over[partition]
+        length = rng.randint(1, _SUFFIX_MAX)
+        again = streamed[-length:] if rng.random() < 0.7 else rng.sample(streamed, min(length, len(streamed)))
+        return [Captured(partition, record) for record in again]
+
+    def _foreign(self) -> list[Captured]:
+        """What does not belong into the topic, or is broken."""
+        rng, partition = self._rng, self._rng.randrange(PARTITIONS)
+        order_id = next((n for n in self._keys if _partition_of(n) == partition), 1)
+        key, position = key_of(order_id), (10**9, 10**9)
+        header = ((EPOCH_HEADER, b"%d" % self._epoch),)
+        row: Row = (order_id, 666, "foreign")
+        whole = envelope("u", row, row, position, _TIME_US)
+        record = rng.choice(
+            (
+                Offered(key, envelope("u", row, row, position, _TIME_US, system="evil"), header),
+                Offered(key, envelope("u", (order_id, 666, HOLE), row, position, _TIME_US), header),
+                Offered(key, whole, ()),  # no epoch
+                Offered(None, whole, header),
+                Offered(b"no json", whole, header),
+                Offered(key, whole[:-3], header),
+                Offered(key, b"\x00" + UNKNOWN_ID.to_bytes(4, "big") + whole[5:], header),
+                Offered(key, b"junk", header),
+                Offered(key, envelope("m", None, None, position, _TIME_US), header),
+                Offered(key, None),
+            )
+        )
+        return [Captured(_partition_of(order_id), record)]
+
+    def _resync(self) -> list[Captured]:
+        """A new epoch: a gap of which nothing was captured, a log that may begin anew, a snapshot and its sweep."""
+        was = set(self.rows)
+        for order_id in self._keys:
+            if self._rng.random() < 0.3:
+                self.rows.pop(order_id, None)
+            elif self._rng.random() < 0.3:
+                self.rows[order_id] = self._new_row(order_id)
+        self._epoch += 1
+        self._commit = self._rng.choice((1_000, self._commit + 500))
+        self._commits += 1
+        self._over, self._streamed = self._streamed, [[] for _ in range(PARTITIONS)]
+        records = self._snapshot(list(self.rows))
+        known = {order_id for order_id, row in self.accepted.items() if row is not None} | was
+        position = (self._commit, self._commit)
+        for order_id in sorted(known - self.rows.keys()):
+            records.append(self._streams("d", None, (order_id, 0, ""), position))
+        self._commit += 50
+        return records
+
+
+def _partition_of(order_id: int) -> int:
+    return order_id % PARTITIONS

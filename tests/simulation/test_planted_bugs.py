@@ -1,0 +1,21 @@
+"""The simulation's own proof: a guarantee that is taken away is missed, soon, and by its seed alone once more."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation import campaign
+from tests.simulation.director import run_seed
+from tests.simulation.planted_bugs import PLANTED
+from tests.simulation.worker import Parts
+
+SEEDS_MAX = 2_000
+
+
+@pytest.mark.timeout(600)  # seconds of work, however busy the machine is
+@pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.__name__)
+def test_a_planted_bug_is_found(bug: type[Parts]) -> None:
+    found = campaign.first_finding(range(SEEDS_MAX), bug)
+    assert found is not None, f"{bug.__doc__} Nobody noticed."
+    assert run_seed(found.seed, bug).findings == found.findings, "its seed alone finds it again"
+    assert not run_seed(found.seed).findings, "and finds nothing where nothing was planted"

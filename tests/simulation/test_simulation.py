@@ -1,0 +1,51 @@
+"""The simulation in `make test`: some hundred seeds, and that a seed is enough to repeat a run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.rules.checkout import ROOT
+from tests.simulation import campaign
+from tests.simulation.director import run_seed
+
+SEEDS = 300
+
+
+@pytest.mark.timeout(600)  # ten seconds of work, however busy the machine is
+def test_the_invariants_hold_for_every_seed() -> None:
+    summary, _ = campaign.timed(range(SEEDS))
+    assert summary.seeds == SEEDS
+    assert not summary.failed, "replay one: make simulate SEED=..."
+    assert summary.hit.total() > SEEDS, "a run without faults proves little"
+    assert all(summary.events[what] for what in ("state lost", "state stale", "SIGTERM", "compaction"))
+
+
+def test_a_seed_repeats_its_run() -> None:
+    first, again = (run_seed(7, keeps_trace=True) for _ in range(2))
+    assert len(first.trace) > 10
+    assert again.trace == first.trace
+    assert again.ended_at_s == first.ended_at_s
+
+
+def test_a_seed_repeats_its_run_in_another_process() -> None:
+    """Whatever order its sets have."""
+
+    def trace(hash_seed: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "tests.simulation", "--seed", "11"],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    assert trace("1") == trace("2")
+
+
+def test_different_seeds_are_different_runs() -> None:
+    assert run_seed(1).ended_at_s != run_seed(2).ended_at_s

@@ -1,0 +1,151 @@
+"""Worker processes: the real handlers and the real lane on simulated parts.
+
+`Parts` makes what a worker is built of; a planted bug is a subclass that makes one part wrongly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NoReturn
+from unittest import mock
+
+from faust.types import TP
+
+from tests.simulation import tables
+from tests.simulation.database import Database
+from tests.simulation.database_session import SimulatedReplica
+from tests.simulation.group import Group, SimulatedConsumer
+from tests.simulation.kafka_clients import SimulatedProducer, SimulatedTruthLog
+from tests.simulation.log import SimulatedLog
+from tests.simulation.schedule import Ended, Process, ProcessLoop
+from tests.simulation.store import Disk, SimulatedStore
+from trueup.adapters.kafka_transactions import PartitionProducer
+from trueup.adapters.postgres_replica import PostgresReplica
+from trueup.model.decision import Outcome
+from trueup.model.settings import Settings
+from trueup.runtime import lane as lane_module
+from trueup.runtime.apply_agent import ApplyHandler
+from trueup.runtime.decide_agent import DecideHandler
+from trueup.runtime.lane import Handler, Lane
+
+_SETTINGS = Settings()
+_STATE = Path("state")
+_REGISTRY: Any = tables.Registry()
+
+
+class _Metrics:
+    """DecideMetrics and ApplyMetrics, which count for a server that nobody asks here."""
+
+    def recovered(self, table: str, records: int, seconds: float) -> None: ...
+
+    def counted(self, table: str, counts: dict[Outcome, int], steps_s: dict[str, float]) -> None: ...
+
+    def retried(self, error_class: str) -> None: ...
+
+    def converged(self, table: str, seconds: list[float]) -> None: ...
+
+
+_METRICS: Any = _Metrics()
+
+
+class Worker:
+    """A running worker: its process, lane and consumer."""
+
+    def __init__(self, process: Process, lane: Lane, consumer: SimulatedConsumer, *, keeps_hold: bool) -> None:
+        self.process, self.lane, self.consumer = process, lane, consumer
+        self.keeps_hold = keeps_hold
+
+    async def main(self) -> None:
+        if self.keeps_hold:
+            self.process.start(self.lane.keep_hold(), "hold")
+        await self.consumer.run()
+        self.process.end(None)
+
+
+class Parts:
+    """Makes workers."""
+
+    keeps_hold = True
+
+    def __init__(self, log: SimulatedLog) -> None:
+        self.log = log
+        self.rng = log.world.rng
+
+    def decide(self, process: Process, group: Group, disk: Disk) -> Worker:
+        handler = self.decide_handler(
+            plans={tables.ORDERS.capture_topic: tables.decide_plan()},
+            settings=_SETTINGS,
+            log_reader=SimulatedTruthLog(self.log, process),
+            registry=_REGISTRY,
+            metrics=_METRICS,
+            state_dir=_STATE,
+            topic_identity=lambda _: b"topic-id",
+            new_producer=functools.partial(self.producer, process),
+            open_store=functools.partial(SimulatedStore, disk, process),
+        )
+        return self._worker(process, group, handler)
+
+    def apply(self, process: Process, group: Group, database: Database) -> Worker:
+        replica = database.plan.replica
+        handler = ApplyHandler(
+            {tables.ORDERS.truth_topic: tables.APPLY_TABLES[replica]},
+            functools.partial(self.replica, database, process),
+            SimulatedTruthLog(self.log, process),
+            _REGISTRY,
+            _METRICS,
+            now_us=lambda: 0,
+        )
+        return self._worker(process, group, self.apply_handler(handler))
+
+    def _worker(self, process: Process, group: Group, handler: Handler) -> Worker:
+        lane = Lane(handler)
+        rows_max = self.rng.choice((1, 3, 8, 50))
+        consumer = SimulatedConsumer(self.log, group, process, lane, rows_max)
+        return Worker(process, lane, consumer, keeps_hold=self.keeps_hold)
+
+    # --- what a planted bug replaces ---
+
+    def decide_handler(self, **parts: Any) -> DecideHandler:
+        return DecideHandler(**parts)
+
+    def apply_handler(self, handler: ApplyHandler) -> Handler:
+        return handler
+
+    def producer(
+        self, process: Process, servers: str, topic: str, partition: int, timeout_ms: int
+    ) -> PartitionProducer:
+        return PartitionProducer(servers, topic, partition, timeout_ms, self.client(process))
+
+    def client(self, process: Process) -> Callable[..., SimulatedProducer]:
+        return functools.partial(SimulatedProducer, self.log, process, tables.ORDERS.dead_letter_topic)
+
+    def replica(self, database: Database, process: Process) -> PostgresReplica:
+        return SimulatedReplica(database, process)
+
+    def database(self, database: Database) -> Database:
+        return database
+
+
+def exits_end_their_process() -> AbstractContextManager[object]:
+    """The lane's `exit_process` ends the simulated process that runs, not this one."""
+    return mock.patch.object(lane_module, "exit_process", _exit)
+
+
+def _exit(exc: BaseException) -> NoReturn:
+    if isinstance(exc, Ended):  # killed in the middle of a batch
+        raise exc
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, ProcessLoop)
+    loop.process.end(exc)
+
+
+def capture_partitions() -> list[TP]:
+    return [TP(tables.ORDERS.capture_topic, number) for number in range(tables.PARTITIONS)]
+
+
+def truth_partitions() -> list[TP]:
+    return [TP(tables.ORDERS.truth_topic, number) for number in range(tables.PARTITIONS)]
