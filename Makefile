@@ -89,6 +89,10 @@ properties: setup ## Tests of many generated inputs; no servers
 integration: setup ## Tests on the real local stack
 	$(BIN)/pytest $(PYTEST_ARGS) tests/integration
 
+.PHONY: chaos-kills
+chaos-kills: setup ## Workers killed, stopped, robbed of their state under load, on a stack of its own; SEED=N repeats
+	$(BIN)/pytest -m chaos $(if $(SEED),--randomly-seed=$(SEED)) $(PYTEST_ARGS) tests/chaos/test_kills.py
+
 .PHONY: wheel
 wheel: setup ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
