@@ -75,6 +75,11 @@ class Rig(Pipeline):
     def dsn(self, database: str) -> str:
         return self._new_dsns.get(database) or super().dsn(database)
 
+    def superuser_dsn(self, database: str) -> str:
+        """For what an owner may not see or do."""
+        settings = self.folder.stack
+        return dsn(settings, database, SUPERUSER, load_credentials(settings)[database].superuser)
+
     def project(self) -> Project:
         """What is registered now."""
         return read_project(self.folder.project_dir, problems_of)
@@ -86,7 +91,7 @@ class Rig(Pipeline):
         """Register a replica with a database of its own, and a copy of every table there; nothing is applied yet."""
         settings = self.folder.stack
         known = load_credentials(settings)[NEIGHBOUR]
-        with psycopg.connect(dsn(settings, NEIGHBOUR, SUPERUSER, known.superuser), autocommit=True) as connection:
+        with psycopg.connect(self.superuser_dsn(NEIGHBOUR), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} OWNER {owner_role(NEIGHBOUR)}".encode())
         self._new_dsns[name] = _in_database(dsn(settings, NEIGHBOUR, owner_role(NEIGHBOUR), known.owner), name)
         secrets = {"dsn": _in_database(dsn(settings, NEIGHBOUR, WRITER_ROLE, known.writer), name)}

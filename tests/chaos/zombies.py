@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 
+import psycopg
 from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
@@ -116,18 +117,24 @@ def apply_zombie(rig: Rig, dice: random.Random, report: Report) -> None:
 
 def _stop_idle_sessions(rig: Rig) -> list[int]:
     """Stop the worker's sessions at the server while each is outside a transaction: its next batch hangs at BEGIN."""
-    sql = "SELECT pid, state FROM pg_stat_activity WHERE application_name = %s ORDER BY pid"
     pause = threading.Event()
     for _ in range(ATTEMPTS_MAX):
-        sessions = [pid for pid, _ in rig.query(REPLICA, sql, (f"trueup apply {REPLICA}",))]
+        sessions = list(_sessions(rig))
         for pid in sessions:
             signal_process(pid, signal.SIGSTOP)
-        if sessions and all(state == "idle" for _, state in rig.query(REPLICA, sql, (f"trueup apply {REPLICA}",))):
+        if sessions and set(_sessions(rig).values()) == {"idle"}:
             return sessions
         for pid in sessions:
             signal_process(pid, signal.SIGCONT)
         pause.wait(0.05)
     raise AssertionError(f"{ATTEMPTS_MAX} times stopped, never between transactions")
+
+
+def _sessions(rig: Rig) -> dict[int, str]:
+    """What the worker's sessions are doing, by the pid of the server's process."""
+    sql = "SELECT pid, state FROM pg_stat_activity WHERE application_name = %s"
+    with psycopg.connect(rig.superuser_dsn(REPLICA), autocommit=True) as connection:
+        return dict(connection.execute(sql, (f"trueup apply {REPLICA}",)).fetchall())
 
 
 def _tokens(rig: Rig) -> dict[tuple[str, int], int]:
