@@ -1,8 +1,13 @@
 """An independent reader of a topic's committed records: a plain client, none of TrueUp's own code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+PARTITIONS = 4
+
+Ends = dict[tuple[str, int], int]
 
 
 def committed_messages(bootstrap_servers: str, topic: str) -> Iterator[Message]:
@@ -30,3 +35,12 @@ def committed_messages(bootstrap_servers: str, topic: str) -> Iterator[Message]:
                     yield message
     finally:
         consumer.close()
+
+
+def topic_ends(bootstrap_servers: str, topics: Iterable[str], *, committed: bool = True) -> Ends:
+    """Where partitions end: behind the last committed record and its marker, or behind everything that was written."""
+    level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(topic, number): latest for topic in topics for number in range(PARTITIONS)}
+    answers = AdminClient({"bootstrap.servers": bootstrap_servers}).list_offsets(asked, isolation_level=level)
+    return {(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}

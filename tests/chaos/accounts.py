@@ -4,8 +4,8 @@ Versions in a truth topic rise with every record of a key, and no record holds t
 """
 
 from tests.chaos.findings import Anomaly, Finding
-from tests.chaos.rig import Rig
-from tests.committed_reader import committed_messages
+from tests.chaos.rig import Rig, TopicReading
+from tests.committed_reader import committed_messages, topic_ends
 from tests.waiting import NeverBecameTrueError, eventually
 from trueup.model.registration import Table
 
@@ -16,12 +16,15 @@ UNWANTED = {"rejected", "escalated"}
 
 def check_accounts(rig: Rig, within_s: float) -> tuple[list[Finding], int, int]:
     """After a drain. Returns what is wrong, and how many records were captured and published."""
+    readings = rig.readings
     findings: list[Finding] = []
     captured = published = 0
     for table in rig.project().tables.values():
-        truths, wrong = _read_truths(rig, table)
-        findings += wrong
-        captures = rig.committed_records(table.capture_topic)
+        for topic in (table.truth_topic, table.capture_topic):
+            if topic not in readings or readings[topic].ends != topic_ends(rig.bootstrap, [topic]):
+                readings[topic] = _read(rig, table, topic)
+            findings += readings[topic].findings
+        truths, captures = readings[table.truth_topic].count, readings[table.capture_topic].count
         captured, published = captured + captures, published + truths
 
         def even(table: Table = table, captures: int = captures, truths: int = truths) -> bool:
@@ -44,6 +47,13 @@ def check_accounts(rig: Rig, within_s: float) -> tuple[list[Finding], int, int]:
             if totals[outcome]
         ]
     return findings, captured, published
+
+
+def _read(rig: Rig, table: Table, topic: str) -> TopicReading:
+    ends = topic_ends(rig.bootstrap, [topic])
+    if topic == table.truth_topic:
+        return TopicReading(ends, *_read_truths(rig, table))
+    return TopicReading(ends, rig.committed_records(topic))
 
 
 def _read_truths(rig: Rig, table: Table) -> tuple[int, list[Finding]]:

@@ -20,6 +20,7 @@ class CopyReader(threading.Thread):
         super().__init__(name=f"reader of {self.place}", daemon=True)
         self.watch = Watch(self.place)
         self.still_s_max = 0.0
+        self.under_load = threading.Event()
         self.failure: Exception | None = None
         self._dsn, self._copy = dsn, copy
         self._stopped = threading.Event()
@@ -40,7 +41,8 @@ class CopyReader(threading.Thread):
         while not self._stopped.wait(LOOK_INTERVAL_S):
             moved = self.watch.look(rows_at(connection, self._copy))
             now_s = time.monotonic()
-            self.still_s_max = max(self.still_s_max, now_s - moved_s)
+            if self.under_load.is_set():
+                self.still_s_max = max(self.still_s_max, now_s - moved_s)
             if moved:
                 moved_s = now_s
 

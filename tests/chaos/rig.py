@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import msgspec
 import psycopg
 from ruamel.yaml import YAML
 
+from tests.chaos.findings import Finding
 from tests.chaos.ledger import Ledger
 from tests.chaos.registers import REGISTER_TABLES, Copy, RegisterTable
+from tests.committed_reader import Ends
 from tests.pipeline import REPLICAS, Pipeline
 from tests.worker_processes import WorkerProcesses
 from trueup.adapters.project_files import read_project
@@ -26,6 +29,14 @@ def apply_worker(replica: str) -> str:
     return f"apply-{replica}"
 
 
+class TopicReading(msgspec.Struct, frozen=True):
+    """What an independent reader found in a topic, up to its ends of then: it need not read that part again."""
+
+    ends: Ends
+    count: int
+    findings: list[Finding] = []
+
+
 class Rig(Pipeline):
     """Everything a fault can be done to."""
 
@@ -34,6 +45,7 @@ class Rig(Pipeline):
         self.replicas = list(REPLICAS)
         self.ledgers = {table: Ledger() for table in REGISTER_TABLES}
         self.copies = {table: list(table.copies) for table in REGISTER_TABLES}
+        self.readings: dict[str, TopicReading] = {}
         self.sentinels = 0
         self._new_dsns: dict[str, str] = {}
         self._processes: WorkerProcesses | None = None

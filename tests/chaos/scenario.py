@@ -37,11 +37,15 @@ def run(rig: Rig, name: str, inject: Inject, seed: str) -> Report:
         reader.start()
     try:
         writers.start()
+        for _, reader in readers:
+            reader.under_load.set()
         try:
             inject(rig, random.Random(f"{seed}/fault"), report)
         except NeverBecameTrueError as error:
             report.findings.append(Finding(Anomaly.STUCK, str(error)))
         finally:
+            for _, reader in readers:
+                reader.under_load.clear()
             writers.stop()
         drain(rig, report)
     finally:
@@ -61,7 +65,7 @@ def _add_facts(rig: Rig, report: Report, readers: list[CopyReader], ended_before
         report.facts[f"transactions on {table.name} so far"] = endings
     looks = sum(reader.watch.looks for reader in readers)
     report.facts["readers"] = f"{len(readers)}, {looks} looks, {sum(len(r.watch.numbers) for r in readers)} writes seen"
-    report.facts["longest standstill"] = f"{max(reader.still_s_max for reader in readers):.1f} s"
+    report.facts["longest standstill of a copy under load"] = f"{max(reader.still_s_max for reader in readers):.1f} s"
     ends = [end for end in rig.processes.ends[ended_before:] if not end.asked]
     if ends:
         report.facts["ended by themselves"] = ", ".join(f"{end.worker} with {end.code}" for end in ends)

@@ -9,11 +9,10 @@ import signal
 import threading
 
 import psycopg
-from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from tests.chaos.findings import Anomaly, Finding, Report
 from tests.chaos.rig import DECIDE, SESSION_TIMEOUT_S, Rig, apply_worker
+from tests.committed_reader import topic_ends
 from tests.waiting import eventually
 from tests.worker_processes import signal_process
 
@@ -66,13 +65,10 @@ def _stop_in_transaction(rig: Rig, dice: random.Random) -> set[str]:
 
 def _open_transactions(rig: Rig) -> set[str]:
     """Truth partitions of the registers whose end lies beyond what is committed."""
-    admin = AdminClient({"bootstrap.servers": rig.bootstrap})
-    partitions = [TopicPartition(f"trueup.truth.{table.name}", number) for table in rig.copies for number in range(4)]
-    ends = []
-    for level in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED):
-        asked = admin.list_offsets({tp: OffsetSpec.latest() for tp in partitions}, isolation_level=level)  # type: ignore[no-untyped-call]
-        ends.append({f"{tp.topic}/{tp.partition}": future.result().offset for tp, future in asked.items()})
-    return {name for name, end in ends[0].items() if end > ends[1][name]}
+    topics = [f"trueup.truth.{table.name}" for table in rig.copies]
+    committed = topic_ends(rig.bootstrap, topics)
+    written = topic_ends(rig.bootstrap, topics, committed=False)
+    return {f"{topic}/{number}" for (topic, number), end in written.items() if end > committed[topic, number]}
 
 
 def _decided(rig: Rig) -> int:
