@@ -90,8 +90,9 @@ integration: setup ## Tests on the real local stack
 	$(BIN)/pytest $(PYTEST_ARGS) tests/integration
 
 .PHONY: chaos-kills
-chaos-kills: setup ## Workers killed, stopped, robbed of their state under load, on a stack of its own; SEED=N repeats
-	$(BIN)/pytest -m chaos $(if $(SEED),--randomly-seed=$(SEED)) $(PYTEST_ARGS) tests/chaos/test_kills.py
+chaos-kills: setup ## Workers killed, stopped, robbed of state under load; FAULTS=F-01,F-06 ROUNDS=20 SEED=N
+	$(BIN)/pytest -m chaos $(if $(SEED),--randomly-seed=$(SEED)) $(if $(FAULTS),--faults=$(FAULTS)) \
+		$(if $(ROUNDS),--rounds=$(ROUNDS)) $(PYTEST_ARGS) tests/chaos/test_kills.py
 
 .PHONY: wheel
 wheel: setup ## Build the wheel into dist/

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.chaos.faults import FAULTS
 from tests.chaos.findings import Report
 from tests.chaos.rig import Rig
 
@@ -23,6 +24,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     written = sorted((items[place] for place in places), key=lambda item: (item.location[0], item.location[1] or 0))
     for place, item in zip(places, written, strict=True):
         items[place] = item
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every chosen fault, in every round. F-06 stands for F-06-decide and F-06-apply."""
+    if not {"fault", "round_number"} <= set(metafunc.fixturenames):
+        return
+    wanted = [name for name in metafunc.config.getoption("faults").split(",") if name]
+    unknown = [name for name in wanted if not any(_is_meant(fault, name) for fault in FAULTS)]
+    if unknown:
+        raise pytest.UsageError(f"there is no fault {', '.join(unknown)}; faults are {', '.join(FAULTS)}")
+    chosen = [fault for fault in FAULTS if not wanted or any(_is_meant(fault, name) for name in wanted)]
+    rounds = range(1, metafunc.config.getoption("rounds") + 1)
+    pairs = [(fault, number) for number in rounds for fault in chosen]
+    metafunc.parametrize(("fault", "round_number"), pairs, ids=[f"{fault}-{number}" for fault, number in pairs])
+
+
+def _is_meant(fault: str, name: str) -> bool:
+    return fault == name or fault.startswith(f"{name}-")
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 NEW_REPLICA = "latecomer"
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_fault(rig: Rig, book: Book, seed: str, fault: str) -> None:
-    book(run(rig, f"{fault} {FAULTS[fault].__name__}", FAULTS[fault], seed))
+def test_fault(rig: Rig, book: Book, seed: str, fault: str, round_number: int) -> None:
+    book(run(rig, f"{fault} {FAULTS[fault].__name__}, round {round_number}", FAULTS[fault], seed))
 
 
 def test_a_new_replica_is_filled_from_the_truth_topics_alone(rig: Rig, book: Book, seed: str) -> None:
