@@ -71,8 +71,8 @@ class WorkerProcesses:
         def killed() -> int | None:
             with self._lock:
                 process = self._processes[name]
-                if process.poll() is not None:
-                    return None
+                if process.poll() is not None or process.pid in self._told:
+                    return None  # on its way out; the next one is meant
                 self._told.add(process.pid)
                 process.kill()
                 return process.pid

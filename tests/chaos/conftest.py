@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.chaos.drain import first_filling_is_complete
 from tests.chaos.faults import FAULTS
 from tests.chaos.findings import Report
 from tests.chaos.rig import Rig
@@ -49,6 +50,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     running = Rig(tmp_path_factory.mktemp("chaos"))
     try:
         running.start()
+        first_filling_is_complete(running)
         yield running
     finally:
         running.stop()

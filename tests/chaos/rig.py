@@ -1,5 +1,6 @@
 """The pipeline under chaos: the stack, the demo's tables and the registers, workers that can be killed and stopped."""
 
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -82,6 +83,10 @@ class Rig(Pipeline):
             if self._processes is not None:
                 self._processes.stop()
         finally:
+            # The stack's folder goes with it; what its parts said is wanted after a failure.
+            logs = self.folder.stack.state_dir / "logs"
+            if logs.exists():
+                shutil.copytree(logs, self.folder.log_dir / "stack", dirs_exist_ok=True)
             super().stop()
 
     def dsn(self, database: str) -> str:
