@@ -16,7 +16,7 @@ SENTINEL_WITHIN_S = 60.0
 
 ACCOUNTS_WITHIN_S = 30.0
 FILLED_WITHIN_S = 300.0
-"""100,000 rows of pgbench and their connector's start, on a machine that does other things too."""
+"""The start of two connectors and their snapshots, on a machine that does other things too."""
 
 
 def drain(rig: Rig, report: Report) -> None:
