@@ -6,6 +6,7 @@ from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 PARTITIONS = 4
+ANSWER_WITHIN_S = 15.0
 
 Ends = dict[tuple[str, int], int]
 
@@ -42,5 +43,6 @@ def topic_ends(bootstrap_servers: str, topics: Iterable[str], *, committed: bool
     level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     asked = {TopicPartition(topic, number): latest for topic in topics for number in range(PARTITIONS)}
-    answers = AdminClient({"bootstrap.servers": bootstrap_servers}).list_offsets(asked, isolation_level=level)
-    return {(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})  # kept: without it the answers never come
+    answers = admin.list_offsets(asked, isolation_level=level, request_timeout=ANSWER_WITHIN_S)
+    return {(tp.topic, tp.partition): future.result(2 * ANSWER_WITHIN_S).offset for tp, future in answers.items()}
