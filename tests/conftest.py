@@ -27,6 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("CI", "").lower() == "true",
         help="a test whose servers do not start fails instead of being skipped (default where CI=true)",
     )
+    parser.addoption("--faults", default="", help="tests/chaos: only these, such as F-01,F-06; default all")
+    parser.addoption("--rounds", type=int, default=1, help="tests/chaos: how often each fault is done (default 1)")
 
 
 def pytest_configure(config: pytest.Config) -> None:

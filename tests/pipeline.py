@@ -18,8 +18,8 @@ import psycopg
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition as AioTopicPartition
-from confluent_kafka import Consumer, TopicPartition
 
+from tests.committed_reader import committed_messages
 from tests.waiting import eventually
 from trueup.demo.folder import DemoFolder
 from trueup.demo.sources import create_sources
@@ -53,12 +53,19 @@ class Pipeline:
         self.workers: Workers | None = None
 
     def start(self) -> None:
+        self.start_sources()
+        self.apply()
+        self.start_workers()
+
+    def start_sources(self) -> None:
+        """Servers, registrations and the sources' own tables; nothing of TrueUp's is in them yet."""
         self.stack.up()
         self.folder.write_project()
         create_sources(self.folder, ROWS)
+
+    def apply(self) -> None:
         applied = self.trueup("apply")
         assert applied.returncode == 0, applied.stderr
-        self.start_workers()
 
     def start_workers(self) -> None:
         self.workers = Workers(self.folder, REPLICAS)
@@ -88,9 +95,13 @@ class Pipeline:
             check=False,
         )
 
+    def dsn(self, database: str) -> str:
+        """The address of a database, as its owner."""
+        return self.folder.dsn(database)
+
     def query(self, database: str, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query, or none for a statement."""
-        with psycopg.connect(self.folder.dsn(database), autocommit=True) as connection:
+        with psycopg.connect(self.dsn(database), autocommit=True) as connection:
             cursor = connection.execute(sql.encode(), parameters)
             return cursor.fetchall() if cursor.description is not None else []
 
@@ -123,31 +134,7 @@ class Pipeline:
 
     def committed_records(self, topic: str) -> int:
         """Records of a topic that an independent reader of committed records sees."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.bootstrap,
-                "group.id": "tests-independent-reader",
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-            }
-        )
-        partitions = consumer.list_topics(topic, 10).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-        ended: set[int] = set()
-        count = 0
-        try:
-            while len(ended) < len(partitions):
-                for message in consumer.consume(5_000, 0.3):
-                    if message.error() is not None:
-                        ended.add(message.partition() or 0)
-                    else:
-                        count += 1
-                        ended.discard(message.partition() or 0)
-        finally:
-            consumer.close()
-        return count
+        return sum(1 for _ in committed_messages(self.bootstrap, topic))
 
     def decide_totals(self, topic: str) -> Counter[str]:
         """Outcome totals as committed with the offsets of a capture topic."""

@@ -1,12 +1,15 @@
 """The main job on the real stack: changes reach replicas, through kills, replays and lost state."""
 
+import itertools
 import shutil
+import threading
 import uuid
 
 import pytest
 
 from tests.pipeline import OUTCOMES, PLAIN_COPIES, REPLICAS, Pipeline
 from tests.waiting import eventually
+from tests.worker_processes import WorkerProcesses
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -27,6 +30,20 @@ def write_orders(pipeline: Pipeline, start: int, count: int) -> None:
     )
     pipeline.query("shop", "DELETE FROM orders WHERE order_id BETWEEN %s AND %s", (start, start + count // 10))
     pipeline.query("shop", "UPDATE orders SET order_id = order_id + 500000 WHERE order_id = %s", (start + count - 1,))
+
+
+def orders_are_accounted_for(pipeline: Pipeline) -> None:
+    """An independent committed read equals the counted outcomes: nothing was lost, nothing was doubled."""
+
+    def counted() -> bool:
+        captured = pipeline.committed_records("shop.public.orders")
+        assert sum(pipeline.decide_totals("shop.public.orders").values()) == captured
+        truths = pipeline.committed_records("trueup.truth.orders")
+        for replica in ("warehouse", "reporting"):
+            assert pipeline.apply_totals(replica, "trueup.truth.orders") == truths, replica
+        return True
+
+    eventually(counted, within_s=60, what="an independent committed read equals the counted outcomes")
 
 
 def test_existing_rows_and_changes_arrive(pipeline: Pipeline) -> None:
@@ -58,15 +75,46 @@ def test_workers_killed_under_load_lose_and_double_nothing(pipeline: Pipeline) -
         pipeline.workers.kill("apply-warehouse")
     pipeline.converged(120)
 
-    def counted() -> bool:
-        captured = pipeline.committed_records("shop.public.orders")
-        assert sum(pipeline.decide_totals("shop.public.orders").values()) == captured
-        truths = pipeline.committed_records("trueup.truth.orders")
-        for replica in ("warehouse", "reporting"):
-            assert pipeline.apply_totals(replica, "trueup.truth.orders") == truths, replica
-        return True
+    orders_are_accounted_for(pipeline)
 
-    eventually(counted, within_s=60, what="an independent committed read equals the counted outcomes")
+
+def test_sigterm_under_load_drains_and_loses_nothing(pipeline: Pipeline) -> None:
+    """Each worker finishes what it has in flight and ends with 0 within 30 s; others take over where it stopped."""
+    pipeline.stop_workers()
+    folder = pipeline.folder
+    workers = WorkerProcesses(folder.project_dir, folder.state_dir, folder.log_dir, folder.environment())
+    writing = threading.Event()
+
+    def write() -> None:
+        for number in itertools.count():
+            if writing.is_set():
+                return
+            write_orders(pipeline, 1_600_000 + number * 300, 200)
+
+    writer = threading.Thread(target=write, daemon=True)
+    try:
+        workers.start("decide", "decide")
+        for replica in REPLICAS:
+            workers.start(f"apply-{replica}", "apply", replica)
+        workers.all_ready()
+        counted = pipeline.apply_totals("warehouse", "trueup.truth.orders")
+        writer.start()
+        eventually(
+            lambda: pipeline.apply_totals("warehouse", "trueup.truth.orders") > counted + 500,
+            within_s=60,
+            what="the load passes through every worker",
+        )
+        ends = workers.terminate(workers.names(), within_s=30)
+    finally:
+        writing.set()
+        workers.stop()
+        pipeline.start_workers()
+    writer.join(30)
+    assert {end.worker: end.code for end in ends} == dict.fromkeys((e.worker for e in ends), 0), ends
+    assert len(ends) == 1 + len(REPLICAS)
+    assert not workers.ended_by_themselves()
+    pipeline.converged(120)
+    orders_are_accounted_for(pipeline)
 
 
 def test_a_negative_amount_is_rejected_and_its_correction_arrives(pipeline: Pipeline) -> None:

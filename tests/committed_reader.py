@@ -1,0 +1,48 @@
+"""An independent reader of a topic's committed records: a plain client, none of TrueUp's own code."""
+
+from collections.abc import Iterable, Iterator
+
+from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+PARTITIONS = 4
+ANSWER_WITHIN_S = 15.0
+
+Ends = dict[tuple[str, int], int]
+
+
+def committed_messages(bootstrap_servers: str, topic: str) -> Iterator[Message]:
+    """Every committed record of a topic from its beginning to its end, in order within a partition."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": "tests-independent-reader",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    partitions = consumer.list_topics(topic, 10).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+    ended: set[int] = set()
+    try:
+        while len(ended) < len(partitions):
+            for message in consumer.consume(5_000, 0.3):
+                if message.error() is not None:
+                    ended.add(message.partition() or 0)
+                else:
+                    ended.discard(message.partition() or 0)
+                    yield message
+    finally:
+        consumer.close()
+
+
+def topic_ends(bootstrap_servers: str, topics: Iterable[str], *, committed: bool = True) -> Ends:
+    """Where partitions end: behind the last committed record and its marker, or behind everything that was written."""
+    level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(topic, number): latest for topic in topics for number in range(PARTITIONS)}
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})  # kept: without it the answers never come
+    answers = admin.list_offsets(asked, isolation_level=level, request_timeout=ANSWER_WITHIN_S)
+    return {(tp.topic, tp.partition): future.result(2 * ANSWER_WITHIN_S).offset for tp, future in answers.items()}
