@@ -24,9 +24,9 @@ LOAD_S = 400  # longer than the test needs; it is ended when it is not needed an
 TRANSACTIONS_PER_S = 40  # so that something moves in every look, and two cores have time left
 LOOK_EVERY_S = 0.5
 STANDS_STILL_S_MAX = 30.0
-"""All workers are stopped and started again for a new table, which is when the others stand still: 24 s on two cores that
-several others use (measured: drain 1.5 s, start 13 s, taking the partitions 5 s). What must not happen is that they wait
-for the fill, or for a session to time out on top of it."""
+"""All workers are stopped and started again for a new table, which is when the others stand still: 24 s on two cores
+that several others use (measured: drain 1.5 s, start 13 s, taking the partitions 5 s). What must not happen is that
+they wait for the fill, or for a session to time out on top of it."""
 
 TABLE = """\
 table: parcels
