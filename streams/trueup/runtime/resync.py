@@ -49,6 +49,7 @@ from trueup.runtime.resync_steps import OnProgress, OnStep, ResyncStep
 
 _STOP_DEADLINE_S: Final = 60.0
 _SLOT_DEADLINE_S: Final = 30.0  # the server notices a reader that left within wal_sender_timeout at the latest
+_FAILED_S_MAX: Final = 20.0  # the capture worker restarts a failed connector within seconds; then it is another attempt
 _POLL_S: Final = 0.3
 _ATTEMPTS_MAX: Final = 3
 
@@ -224,11 +225,15 @@ class Resync:
         estimate = self._source.rows_estimated([(t.source.schema_name, t.source.table_name) for t in self._tables])
         first = sum(self._reader.topics.ends(topics).values())
         connect.resume(self._name)  # a run that was killed just before
-        watch = _Watch(self._progress_timeout_s)
+        watch, failed_at = _Watch(self._progress_timeout_s), None
         seen = heartbeats.since(self.run_note.heartbeat_from, self.run_note.epoch)
         while not seen.streams:
             status = self._status()
-            if status is not None and status.failed:
+            if status is None or not status.failed:
+                failed_at = None
+            elif failed_at is None:
+                failed_at = time.monotonic()
+            elif time.monotonic() - failed_at > _FAILED_S_MAX:
                 raise Refused(
                     f'connector "{self._name}" failed in its snapshot',
                     detail=status.trace,
