@@ -83,12 +83,17 @@ class Pipeline:
             self.stack.down(purge=True)
 
     def trueup(
-        self, *arguments: str, timeout_s: float = 120.0, environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        timeout_s: float = 120.0,
+        environment: Mapping[str, str] | None = None,
+        project: DemoFolder | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command as a person would, with more in its environment where a test asks for it."""
+        """Runs a command as a person would, with more in its environment, or on another project of the same stack."""
+        folder = project or self.folder
         return subprocess.run(
-            [sys.executable, "-m", "trueup.runtime.cli", *arguments, "--project", str(self.folder.project_dir)],
-            env=self.folder.environment() | dict(environment or {}),
+            [sys.executable, "-m", "trueup.runtime.cli", *arguments, "--project", str(folder.project_dir)],
+            env=folder.environment() | dict(environment or {}),
             capture_output=True,
             text=True,
             timeout=timeout_s,

@@ -37,7 +37,7 @@ class ScratchSystem:
         self.database = database
         self.tables: list[str] = []
         self.execute(f"CREATE SCHEMA {self.name}")
-        self._write(
+        self.write(
             f"connectors/systems/{self.name}.yaml",
             f"system: {self.name}\nkind: postgresql\ndsn: ${{env:SHOP_DSN}}\ncapture_dsn: ${{env:SHOP_CAPTURE_DSN}}\n",
         )
@@ -53,7 +53,7 @@ class ScratchSystem:
         """Register a table of the schema; the answer is the registered name."""
         registered = f"{self.name}_{table}"
         self.tables.append(registered)
-        self._write(
+        self.write(
             f"schemas/tables/{registered}.yaml",
             f"table: {registered}\nowner: {{system: {self.name}}}\n"
             f"source: {{table: {self.name}.{table}}}\nkey: [{key}]\n{more}",
@@ -91,7 +91,7 @@ class ScratchSystem:
         finally:
             provisioner.close()
 
-    def _write(self, name: str, text: str) -> None:
+    def write(self, name: str, text: str) -> None:
         path = self.settings.project_dir / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -106,7 +106,7 @@ class ScratchSystem:
         eventually(lambda: self.value(idle), within_s=30, what="the connector to leave its slot")
         self.execute(f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{slot}'")
         self.execute(f"DROP PUBLICATION IF EXISTS {slot}")
-        for table in ("heartbeat", "fills"):
+        for table in ("heartbeat", "fills", "resyncs"):
             if self.value(f"SELECT to_regclass('trueup.{table}')") is not None:
                 self.execute(f"DELETE FROM trueup.{table} WHERE system = '{self.name}'")
         self.execute(f"DROP SCHEMA {self.name} CASCADE")

@@ -34,6 +34,20 @@ raw = bytes_of
 # --- the store, without servers ---------------------------------------------------------------------------------------
 
 
+def test_everything_held_is_walked_in_order_while_it_is_written(tmp_path: Path) -> None:
+    store = TruthStore(tmp_path / "orders" / "0", b"identity")
+    assert store.scan(None, 10) == []
+    keys = [b"", b"a", b"a\0", b"b", b"b\xff"]
+    store.put_many(dict.fromkeys(keys, raw(A)), 3)
+    first = store.scan(None, 3)
+    assert first == [(key, A) for key in keys[:3]]
+    store.put_many({b"a": raw(B), b"c": raw(B)}, 4)
+    rest = store.scan(first[-1][0], 3)
+    assert rest == [(b"b", A), (b"b\xff", A), (b"c", B)]
+    assert store.scan(b"c", 3) == []
+    store.close()
+
+
 def test_what_is_put_is_got_and_survives_the_process(tmp_path: Path) -> None:
     store = TruthStore(tmp_path / "orders" / "0", b"identity")
     assert store.position == 0

@@ -70,6 +70,10 @@ class SimulatedStore(TruthStore):
         held = self._table.held
         return {key: held_of(held[key]) for key in keys if key in held}
 
+    def scan(self, after: bytes | None, keys_max: int) -> list[tuple[bytes, Held]]:
+        keys = sorted(key for key in self._table.held if after is None or key > after)
+        return [(key, held_of(self._table.held[key])) for key in keys[:keys_max]]
+
     def put_many(self, changes: Mapping[bytes, bytes], position: int) -> None:
         self._process.strike("before store write")
         if self._disk.remembers():

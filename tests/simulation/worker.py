@@ -26,10 +26,11 @@ from tests.simulation.store import Disk, SimulatedStore
 from trueup.adapters.kafka_transactions import PartitionProducer
 from trueup.adapters.postgres_replica import PostgresReplica
 from trueup.model.decision import Outcome
+from trueup.model.registration import Table
 from trueup.model.settings import Settings
 from trueup.runtime import lane as lane_module
 from trueup.runtime.apply_agent import ApplyHandler
-from trueup.runtime.decide_agent import DecideHandler
+from trueup.runtime.decide_agent import DecideHandler, TableTopics
 from trueup.runtime.lane import Handler, Lane
 
 _SETTINGS = Settings()
@@ -66,6 +67,10 @@ class Worker:
         self.process.end(None)
 
 
+async def _topics_of(_: Table) -> TableTopics:
+    return TableTopics("capture-id", "truth-id")
+
+
 class Parts:
     """Makes workers."""
 
@@ -83,7 +88,7 @@ class Parts:
             registry=_REGISTRY,
             metrics=_METRICS,
             state_dir=_STATE,
-            topic_identity=lambda _: b"topic-id",
+            topics_of=_topics_of,
             new_producer=functools.partial(self.producer, process),
             open_store=functools.partial(SimulatedStore, disk, process),
         )

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.lane_fakes import run
 from trueup.adapters.kafka_connect import ConnectorStatus
-from trueup.model.errors import Unreachable
+from trueup.model.errors import SlotLost, Stop, Unreachable
 from trueup.runtime.capture_watch import CaptureWatch
 from trueup.runtime.metrics import CaptureMetrics
 from trueup.runtime.outages import Outages
@@ -127,5 +127,25 @@ def test_connect_that_does_not_answer_is_an_outage_until_it_does() -> None:
         await for_seconds(5, watch.run())
         assert outages.reasons() == watch.reasons() == []
         assert connect.restarted_at == []
+
+    run(test)
+
+
+def test_a_capture_that_lost_its_place_is_not_restarted() -> None:
+    """Debezium would run on behind a slot that was advanced by hand."""
+
+    async def test() -> None:
+        connect = FakeConnect(FAILED)
+        found: list[Stop] = [SlotLost('the slot of source "shop" was advanced by hand', hint="trueup resync shop")]
+        metrics = CaptureMetrics(CollectorRegistry(), ["shop"])
+        watch = CaptureWatch(["shop"], connect, Outages(), metrics, lambda _: found[0] if found else None)
+        await watch.look()
+        assert connect.restarted_at == []
+        assert watch.reasons() == [
+            'capture of shop: the slot of source "shop" was advanced by hand -> trueup resync shop'
+        ]
+        found.clear()
+        await watch.look()
+        assert len(connect.restarted_at) == 1
 
     run(test)

@@ -99,6 +99,39 @@ class KafkaConnect:
         """Restart what failed of a connector."""
         _data(self._request("POST", f"/connectors/{name}/restart?includeTasks=true&onlyFailed=true"))
 
+    def create_stopped(self, name: str, config: Mapping[str, str]) -> None:
+        """Create a connector that does not run yet."""
+        body = {"name": name, "config": dict(config), "initial_state": "STOPPED"}
+        _data(self._request("POST", "/connectors", body))
+
+    def stop(self, name: str, deadline_s: float) -> None:
+        """Stop a connector and wait until its task is gone; its settings and offsets remain. Raises Refused."""
+        _data(self._request("PUT", f"/connectors/{name}/stop"))
+        end = time.monotonic() + deadline_s
+        while (status := self.status(name)) is None or status.connector != "STOPPED" or status.tasks:
+            if time.monotonic() > end:
+                raise Refused(
+                    f'connector "{name}" does not stop within {deadline_s:.0f} s',
+                    detail=f"state: {status}",
+                    hint="see Connect's log, then run the command again",
+                )
+            time.sleep(_PAUSE_S)
+
+    def resume(self, name: str) -> None:
+        """Let a stopped connector run."""
+        _data(self._request("PUT", f"/connectors/{name}/resume"))
+
+    def offsets(self, name: str) -> list[dict[str, Any]]:
+        """How far a connector has read, in its own words; empty before its first commit and when there is none."""
+        answer = self._request("GET", f"/connectors/{name}/offsets")
+        if answer.status_code == _NOT_FOUND:
+            return []
+        return [entry["offset"] for entry in _data(answer)["offsets"] if entry.get("offset")]
+
+    def forget_offsets(self, name: str) -> None:
+        """Let a stopped connector begin anew, with a snapshot."""
+        _data(self._request("DELETE", f"/connectors/{name}/offsets"))
+
     def delete(self, name: str) -> None:
         """Remove a connector; what it has read remains. Nothing when there is none."""
         answer = self._request("DELETE", f"/connectors/{name}")
@@ -143,10 +176,10 @@ class KafkaConnect:
                 on_state(seen)
             time.sleep(_PAUSE_S)
 
-    def _json(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
+    def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return _data(self._request(method, path, body))
 
-    def _request(self, method: str, path: str, body: dict[str, str] | None = None) -> httpx.Response:
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
         end = time.monotonic() + _BUSY_DEADLINE_S
         while True:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -20,6 +21,7 @@ from trueup.model.topic import ClusterFacts, TopicFacts, TopicSpec
 
 PART: Final = "kafka"
 _TIMEOUT_S: Final = 10.0
+_PAUSE_S: Final = 0.2
 T = TypeVar("T")
 
 _SILENT = logging.getLogger("trueup.adapters.kafka_topics.client")
@@ -107,11 +109,20 @@ class KafkaTopics:
         )
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete topics, those that do not exist included. For tests."""
+        """Delete topics, those that do not exist included."""
         wanted = list(names)
         if wanted:
             for future in self._admin.delete_topics(wanted, request_timeout=self._timeout_s).values():
                 future.exception(self._timeout_s)
+
+    def delete_and_wait(self, name: str) -> None:
+        """Delete a topic and wait until the name is free. Raises Refused."""
+        self.delete([name])
+        end = time.monotonic() + self._timeout_s
+        while name in self.describe([name]):
+            if time.monotonic() > end:
+                raise Refused(f'topic "{name}" is not deleted', hint="see delete.topic.enable and the ACLs of Kafka")
+            time.sleep(_PAUSE_S)
 
     def _configs(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]

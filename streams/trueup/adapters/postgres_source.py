@@ -20,6 +20,8 @@ from trueup.model.source_table import (
     CaptureRole,
     Privilege,
     Publication,
+    ResyncNote,
+    Slot,
     SourceColumn,
     SourceIndex,
     SourcePartition,
@@ -226,6 +228,44 @@ class PostgresSource:
         """The digest of the settings under which the last heartbeat was written; None before the first."""
         row = self._heartbeat()
         return None if row is None else row[0]
+
+    def slot(self, name: str) -> Slot | None:
+        """A slot; None: there is none of that name."""
+        row = self._maybe(
+            "SELECT coalesce(confirmed_flush_lsn, '0/0') - '0/0', coalesce(wal_status, '') = 'lost', active"
+            " FROM pg_replication_slots WHERE slot_name = %s",
+            [name],
+        )
+        return None if row is None else Slot(confirmed=int(row[0]), lost=row[1], active=row[2])
+
+    def log_end(self) -> int:
+        """Where the server's log ends."""
+        row = self._one(
+            "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END) - '0/0'"
+        )
+        return int(row[0])
+
+    def resync_note(self) -> ResyncNote | None:
+        """How far the last resync of the system is; None: there was none."""
+        if self._one("SELECT to_regclass('trueup.resyncs') IS NULL")[0]:
+            return None
+        row = self._maybe("SELECT epoch, stage, heartbeat_from FROM trueup.resyncs WHERE system = %s", [self.system])
+        return None if row is None else ResyncNote(epoch=row[0], stage=row[1], heartbeat_from=row[2])
+
+    def lock(self, doing: str) -> None:
+        """Keep others from doing the same until the connection is closed. Raises Refused when somebody does it."""
+        row = self._maybe("SELECT pg_try_advisory_lock(hashtext('trueup'), hashtext(%s))", [doing])
+        if row is None or not row[0]:
+            raise Refused(f"another process is at the {doing}", hint="wait for it; a killed one has left by now")
+
+    def rows_estimated(self, tables: Iterable[tuple[str, str]]) -> int:
+        """How many rows the planner believes in, for a progress bar."""
+        query = (
+            "SELECT greatest(sum(c.reltuples), 0)::bigint FROM pg_partition_tree(%s) t"
+            " JOIN pg_class c ON c.oid = t.relid WHERE t.isleaf"
+        )
+        found = [self._maybe(query, [f"{quoted(schema)}.{quoted(table)}"]) for schema, table in tables]
+        return sum(int(row[0] or 0) for row in found if row is not None)
 
     def execute(self, *statements: str) -> None:
         """Statements in one transaction."""

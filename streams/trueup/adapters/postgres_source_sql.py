@@ -6,11 +6,11 @@ Each may be repeated: a run that was killed is completed by the next. Names come
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from trueup.adapters.postgres_sql import literal, quoted
-from trueup.model.source_table import Privilege, Publication, SourceServer, SourceState
+from trueup.model.source_table import Privilege, Publication, ResyncNote, SourceServer, SourceState
 
 SCHEMA: Final = "trueup"
 HEARTBEAT: Final = (SCHEMA, "heartbeat")
@@ -30,6 +30,12 @@ _OWN_TABLES: Final = {
         "CREATE TABLE IF NOT EXISTS trueup.fills (system text, table_name text, epoch bigint NOT NULL, "
         "how text NOT NULL CHECK (how IN ('initial', 'incremental')), signal_id text, "
         "requested_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (system, table_name))"
+    ),
+    # How far the last resync is, so that a killed one is completed and not begun anew.
+    "resyncs": (
+        "CREATE TABLE IF NOT EXISTS trueup.resyncs (system text PRIMARY KEY, epoch bigint NOT NULL, "
+        "stage text NOT NULL CHECK (stage IN ('begun', 'snapshot', 'sweep', 'done')), "
+        "heartbeat_from bigint NOT NULL DEFAULT 0, noted_at timestamptz NOT NULL DEFAULT now())"
     ),
 }
 
@@ -113,6 +119,36 @@ def fill_by_signal(system: str, table: str, source: Name, epoch: int, digest: st
         "INSERT INTO trueup.fills (system, table_name, epoch, how, signal_id) VALUES "
         f"({literal(system)}, {literal(table)}, {epoch}, 'incremental', {literal(signal_id)}) {_AGAIN}",
     ]
+
+
+def note_resync(system: str, note: ResyncNote) -> str:
+    """Note how far a resync is."""
+    return (
+        "INSERT INTO trueup.resyncs (system, epoch, stage, heartbeat_from) VALUES "
+        f"({literal(system)}, {note.epoch}, {literal(note.stage)}, {note.heartbeat_from}) "
+        "ON CONFLICT (system) DO UPDATE SET epoch = excluded.epoch, stage = excluded.stage, "
+        "heartbeat_from = excluded.heartbeat_from, noted_at = now()"
+    )
+
+
+def drop_slot(name: str) -> str:
+    """Drop a slot nobody reads."""
+    return f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = {literal(name)}"
+
+
+def snapshot_again(signal_id: str, source: Name, key: Mapping[str, str] | None) -> str:
+    """Ask the running connector for the rows of a table, or for one row, without a new epoch.
+
+    :param key: column to value as text; PostgreSQL reads it as the column's type.
+    """
+    data: dict[str, Any] = {"type": "incremental", "data-collections": [_pattern(source)]}
+    if key is not None:
+        row = " AND ".join(f"{quoted(column)} = {literal(value)}" for column, value in sorted(key.items()))
+        data["additional-conditions"] = [{"data-collection": _pattern(source), "filter": row}]
+    return (
+        "INSERT INTO trueup.signal (id, type, data) VALUES "
+        f"({literal(signal_id)}, 'execute-snapshot', {literal(json.dumps(data))})"
+    )
 
 
 def forget_fills(system: str, tables: Iterable[str]) -> list[str]:

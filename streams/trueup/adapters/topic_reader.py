@@ -50,8 +50,15 @@ class TopicReader:
 
     def ends(self, topics: list[str]) -> dict[tuple[str, int], int]:
         """Last stable offsets of every partition of the topics."""
+        return self._offsets(topics, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def begins(self, topics: list[str]) -> dict[tuple[str, int], int]:
+        """First offsets of every partition of the topics."""
+        return self._offsets(topics, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+    def _offsets(self, topics: list[str], which: OffsetSpec) -> dict[tuple[str, int], int]:
         asked = {
-            TopicPartition(topic, number): OffsetSpec.latest()  # type: ignore[no-untyped-call]
+            TopicPartition(topic, number): which
             for topic, count in self.partitions(topics).items()
             for number in range(count)
         }

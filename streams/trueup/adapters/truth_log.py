@@ -16,6 +16,7 @@ from aiokafka.structs import TopicPartition
 
 from trueup.adapters.kafka_errors import from_kafka
 from trueup.model.errors import Stalled
+from trueup.model.event import LogRecord
 
 _POLL_MS: Final = 500
 _FETCH_BYTES_MAX: Final = 4 << 20
@@ -87,6 +88,16 @@ class TruthLog:
         found = offsets.get(tp)
         return None if found is None or found.offset < 0 else (found.offset, found.metadata or "")
 
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has. Raises TopicChanged when there is no such topic."""
+        await self.start()
+        assert self._admin is not None
+        try:
+            (found,) = await self._admin.describe_topics([topic])
+        except Exception as exc:
+            raise from_kafka(exc, f"looking at topic {topic}") from exc
+        return len(found["partitions"])
+
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """First offset and last stable offset of a partition."""
         await self.start()
@@ -109,6 +120,12 @@ class TruthLog:
         async with aclosing(self.read_records(topic, partition, start, end)) as batches:
             async for records, position in batches:
                 yield [(r.key, r.value) for r in records], position
+
+    async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[list[LogRecord], None]:
+        """Committed records from start to end, in batches. Raises Stalled. Close it when leaving early."""
+        async with aclosing(self.read_records(topic, partition, start, end)) as batches:
+            async for found, _ in batches:
+                yield [LogRecord(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in found]
 
     async def read_records(
         self, topic: str, partition: int, start: int, end: int, *, records_max: int | None = None

@@ -62,6 +62,16 @@ class TruthStore:
         found: Any = self._db.get([_KEY_PREFIX + key for key in asked])
         return {key: held_of(raw) for key, raw in zip(asked, found, strict=True) if raw is not None}
 
+    def scan(self, after: bytes | None, keys_max: int) -> list[tuple[bytes, Held]]:
+        """What is held of the keys behind `after`, in the order of their bytes; fewer than `keys_max` at the end."""
+        found: list[tuple[bytes, Held]] = []
+        entries: Any = self._db.iter()
+        entries.seek(_KEY_PREFIX if after is None else _KEY_PREFIX + after + b"\0")
+        while len(found) < keys_max and entries.valid() and (key := entries.key()).startswith(_KEY_PREFIX):
+            found.append((key[len(_KEY_PREFIX) :], held_of(entries.value())))
+            entries.next()
+        return found
+
     def put_many(self, changes: Mapping[bytes, bytes], position: int) -> None:
         """Writes what is held (`bytes_of`) by key together with the position that brings the store to."""
         batch = WriteBatch(raw_mode=True)

@@ -22,6 +22,7 @@ HEARTBEAT_TABLE: Final = f"{SCHEMA}.heartbeat"
 SIGNAL_TABLE: Final = f"{SCHEMA}.signal"
 FILLS_TABLE: Final = f"{SCHEMA}.fills"
 
+EPOCH_SETTING: Final = "transforms.epoch.value.literal"
 MESSAGE_BYTES_MAX: Final = 10 * 1024 * 1024  # one row, twice (before and after); the topics are made for the same
 _PASSWORD: Final = "database.password"  # noqa: S105 - the name of a setting
 _HEARTBEAT_QUERY: Final = "heartbeat.action.query"
@@ -118,12 +119,13 @@ def connector_config(
         "slot.name": name,
         "publication.name": name,
         "slot.failover": str(login.failover).lower(),
+        # The heartbeat first: a snapshot reads in this order, and `runtime.resync` counts by it how often one began.
         "table.include.list": include_list([HEARTBEAT_TABLE, *(table.source.table for table in tables)]),
         "unavailable.value.placeholder": unavailable_value(places.cluster_id, system.system),
         "heartbeat.interval.ms": str(heartbeat_interval_ms(tables)),
         "value.converter.apicurio.registry.url": f"{places.registry_url.rstrip('/')}/apis/registry/v2",
         "transforms.epoch.header": EPOCH_HEADER,
-        "transforms.epoch.value.literal": str(system.epoch),
+        EPOCH_SETTING: str(system.epoch),
         "producer.override.transaction.timeout.ms": str(places.transaction_timeout_ms),
         "producer.override.max.request.size": str(MESSAGE_BYTES_MAX),
     }

@@ -34,12 +34,16 @@ class Guard(msgspec.Struct, frozen=True, gc=False):
 def check_position(event: ChangeEvent, guard: Guard) -> Skip | Guard:
     """The guard moved on, or Skip(duplicate) for an event that a capture without exactly-once repeated.
 
+    What an epoch says is over when the next one has begun, replayed dead letters included: a key the sweep found gone
+    would come back. Within an epoch neither snapshot rows nor replays have a place in the log of the source.
     :raises SourceWentBack: lower position and newer commit time: the source was restored or failed over.
     """
-    if event.position is None or event.replay_of is not None:
-        return guard
     if event.epoch < guard.epoch:
         return Skip(Outcome.STALE, "epoch is over")
+    if event.replay_of is not None:
+        return guard
+    if event.position is None:
+        return guard if event.epoch == guard.epoch else Guard(event.epoch)
     if event.epoch > guard.epoch or event.position >= guard.position:
         return Guard(event.epoch, event.position, event.commit_time_us)
     if event.commit_time_us <= guard.commit_time_us:
@@ -48,7 +52,7 @@ def check_position(event: ChangeEvent, guard: Guard) -> Skip | Guard:
         f'the log of system "{event.system}" went back',
         detail=f"offset {event.offset} of {event.system}.{event.schema}.{event.table} is at {event.position}, "
         f"after {guard.position}, with a newer commit time",
-        hint=f"the source was restored or failed over: it needs a new epoch (trueup resync {event.system})",
+        hint=f"the source was restored or failed over, so it needs a new epoch: trueup resync {event.system}",
     )
 
 

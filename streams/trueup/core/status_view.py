@@ -95,6 +95,31 @@ def quantile(cumulative: list[tuple[float, float]], share: float) -> float | Non
     return low
 
 
+def losses_first(problems: Iterable[Problem]) -> list[Problem]:
+    """What lost changes comes before what only stands still: the first repairs itself never, the second often."""
+    return sorted(problems, key=lambda problem: "trueup resync" not in problem.next)
+
+
+def unready(worker: str, reasons: Iterable[str]) -> list[Problem]:
+    """The problems of a worker that is not ready, from its /readyz; a stopped partition names its cure."""
+    stopped: dict[tuple[str, str], int] = {}
+    others = []
+    for reason in reasons:
+        kind, _, rest = reason.partition(": ")
+        if kind == "stopped":
+            cause, _, cure = rest.partition(": ")[2].partition(" -> ")
+            stopped[cause, cure] = stopped.get((cause, cure), 0) + 1
+        else:
+            others.append(reason)
+    problems = [
+        Problem(what=f"stopped at worker {worker}: {cause} ({count} partitions)", next=cure or "see its log")
+        for (cause, cure), count in stopped.items()
+    ]
+    if others:
+        problems.append(Problem(what=f"worker {worker} is not ready: {'; '.join(others[:2])}", next="see its log"))
+    return problems
+
+
 def dead_letter_problems(counts: Mapping[str, int], table: str, where: str) -> list[Problem]:
     """Escalated records always ask for somebody; rejected ones are only listed by `deadletters`."""
     escalated = counts.get("escalated", 0)

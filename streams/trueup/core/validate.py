@@ -75,6 +75,6 @@ def validate(event: ChangeEvent, key_columns: frozenset[str], toastable: tuple[s
                 STAGE,
                 "ValueUnavailable",
                 f'column "{column}" was not in the log (TOAST)',
-                "set REPLICA IDENTITY FULL on the source table, then update the row once",
+                "read the row again: trueup resnapshot; to prevent it set REPLICA IDENTITY FULL on the source table",
             )
     return None

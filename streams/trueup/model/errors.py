@@ -10,6 +10,7 @@
         RowRefused             the replica refused exactly this row, by data
       Stop                   stop: this table or system may not go on until somebody acts
         SourceWentBack         the source was restored, or failed over without its slot
+        SlotLost               the source no longer has the log that was not captured yet
         SchemaChanged          the captured columns are not the registered ones
         DeadLetterCapReached   too many dead letters: the table is broken, not the events
         TopicChanged           partition count or identity of a topic is not what it was
@@ -131,6 +132,10 @@ class Stop(TrueUpError):
 
 class SourceWentBack(Stop):
     """Lower source position with a newer commit time: restore, or failover without the slot (design 5)."""
+
+
+class SlotLost(Stop):
+    """The replication slot is gone, was given up by the server, or was advanced past what was captured."""
 
 
 class SchemaChanged(Stop):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from trueup.model.columns import CapturedTable, Column
@@ -130,6 +132,29 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     via_root: bool
     generated: bool
     complete: bool  # publishes insert, update, delete and truncate
+
+
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """A replication slot and the log it stands in; positions as integers.
+
+    :param confirmed: what its reader confirmed: the log before is not sent any more.
+    :param lost: the server gave up the log the slot needs.
+    """
+
+    confirmed: int
+    lost: bool
+    active: bool
+
+
+class ResyncNote(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the resync of a system is, as noted at its source.
+
+    :param heartbeat_from: offset of the heartbeat topic from which on this epoch writes there.
+    """
+
+    epoch: int
+    stage: Literal["begun", "snapshot", "sweep", "done"]
+    heartbeat_from: int = 0
 
 
 class SourceState(msgspec.Struct, frozen=True, kw_only=True):

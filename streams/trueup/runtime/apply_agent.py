@@ -21,7 +21,7 @@ from trueup.core.reduce import reduce_batch
 from trueup.core.rules import CompiledRule
 from trueup.core.truth_codec import TruthReader
 from trueup.model.decision import Outcome
-from trueup.model.errors import Retryable, SchemaChanged
+from trueup.model.errors import Retryable, SchemaChanged, TopicChanged
 from trueup.model.event import LogRecord, Op
 from trueup.model.write import Claim, CopyPlan, Replica, ReplicaBatch
 from trueup.runtime.lane import Batch
@@ -76,8 +76,14 @@ class ApplyHandler:
         self._held.pop(tp, None)
         replica, table = self._replica_of(tp), self._tables[tp.topic]
         claim = await replica.claim(tp.topic, tp.partition)
-        begin, _ = await self._log.bounds(tp.topic, tp.partition)
+        begin, end = await self._log.bounds(tp.topic, tp.partition)
         position = begin if claim.next_offset is None else claim.next_offset
+        if not begin <= position <= end:
+            raise TopicChanged(
+                f'topic "{tp.topic}" is not the one this replica was filled from',
+                detail=f"partition {tp.partition} holds offsets {begin} to {end}, the replica is at {position}",
+                hint="restore the topic; else set next_offset to NULL in trueup.progress there, then run trueup verify",
+            )
         self._held[tp] = (claim, self._as_made(table, await replica.recorded(table.plan)))
         log.info("partition claimed", topic=tp.topic, partition=tp.partition, offset=position, token=claim.token)
         return position

@@ -24,6 +24,7 @@ from faust.types import TP, ConsumerMessage
 
 from trueup.runtime.lane import Batch, Lane
 
+_METADATA_AGE_MS: Final = 15_000  # added partitions and deleted topics are noticed so soon; the default is 5 minutes
 _FETCH_WAIT_S: Final = 1.0  # how long an idle lane sleeps at most; new data and freed partitions wake it at once
 
 
@@ -45,7 +46,8 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             bootstrap_servers=[f"{url.host}:{url.port}" for url in conf.broker_consumer],
             partition_assignment_strategy=[RoundRobinPartitionAssignor],
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="earliest",  # of no effect: see _drop
+            metadata_max_age_ms=_METADATA_AGE_MS,
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
             fetch_max_wait_ms=500,
@@ -177,9 +179,17 @@ class BatchConsumer(Consumer):
                 await self.callback(message)
 
     async def _drop(self, batch: Batch) -> None:
-        """A batch that does not continue where its partition stands is read again from there."""
+        """A batch that does not continue where its partition stands is read again from there.
+
+        When the client moved by itself (the position is out of the log's range), the partition is prepared anew: a
+        topic made anew or cut by retention stops there, with its cause. Never a silent jump.
+        """
         state = self.lane.partitions.get(batch.tp)
-        if state is not None and state.ready and state.in_flight is None:
+        if state is None or not state.ready or state.in_flight is not None:
+            return
+        if batch.generation == self.app.consumer_generation_id and batch.start != state.position:
+            self.lane.prepare_anew(batch.tp)
+        else:
             await self.seek_to(batch.tp, state.position)
 
     # Faust's acks and offset books are void in the lane (rule 1).

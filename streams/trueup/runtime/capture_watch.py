@@ -7,14 +7,14 @@ was down when a task began, leaves the task FAILED for good.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 import structlog
 
 from trueup.adapters.kafka_connect import ConnectorStatus
 from trueup.core.connector_config import connector_name
-from trueup.model.errors import CaptureFailed, TrueUpError
+from trueup.model.errors import CaptureFailed, Stop, TrueUpError
 from trueup.runtime.metrics import CaptureMetrics
 from trueup.runtime.outages import Outages
 
@@ -51,7 +51,11 @@ class _System:
 
 
 class CaptureWatch:
-    """Looks at the connectors of some systems again and again."""
+    """Looks at the connectors of some systems again and again.
+
+    :param lost: why a system may not be captured on without a new epoch. Such a connector is not restarted: Debezium
+        would run on behind a slot that was advanced by hand (`core.capture_health`).
+    """
 
     def __init__(
         self,
@@ -59,9 +63,11 @@ class CaptureWatch:
         connectors: Connectors,
         outages: Outages,
         metrics: CaptureMetrics,
+        lost: Callable[[str], Stop | None] = lambda _: None,
     ) -> None:
         self._systems = {system: _System() for system in systems}
         self._connectors, self._outages, self._metrics = connectors, outages, metrics
+        self._lost = lost
 
     def reasons(self) -> list[str]:
         """Why capture is not as it should be; empty when every system is captured."""
@@ -99,7 +105,10 @@ class CaptureWatch:
             system.running_since = None
         if status is not None and status.failed:
             self._outages.begin(who, CaptureFailed(name, detail=status.trace))
-            if now >= system.restart_at:
+            lost = await asyncio.to_thread(self._lost, name)
+            if lost is not None:
+                system.state = f"{lost.primary} -> {lost.hint}"
+            elif now >= system.restart_at:
                 system.restart_at = now + min(_RESTART_S_MAX, _RESTART_S_FIRST * 2**system.restarts)
                 system.restarts += 1
                 await asyncio.to_thread(self._connectors.restart_failed, connector_name(name))

@@ -11,9 +11,10 @@ from trueup.adapters.kafka_connect import KafkaConnect
 from trueup.adapters.postgres_source import PostgresSource
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.secret_references import Secrets
-from trueup.model.errors import TrueUpError
+from trueup.model.errors import Stop, TrueUpError
 from trueup.model.registration import Project, System
 from trueup.model.settings import Settings
+from trueup.runtime.capture_look import look_at_capture
 from trueup.runtime.capture_watch import CaptureWatch
 from trueup.runtime.metrics import CaptureMetrics
 from trueup.runtime.part_probes import PartProbes, Probe
@@ -33,7 +34,8 @@ async def run_capture(settings: Settings, project: Project, secrets: Secrets, na
     sources = {f"source {system.system}": _Source(system, secrets) for system in systems}
     probes: dict[str, Probe] = {part: partial(asyncio.to_thread, source.ping) for part, source in sources.items()}
     probes["registry"] = partial(asyncio.to_thread, registry.ping)
-    watch = CaptureWatch(names, connect, worker.outages, CaptureMetrics(worker.registry, names))
+    lost = partial(_lost, {system.system: system for system in systems}, secrets, connect)
+    watch = CaptureWatch(names, connect, worker.outages, CaptureMetrics(worker.registry, names), lost)
     worker.reasons = watch.reasons
     log.info("worker started", kind=worker.kind, systems=names, metrics_port=worker.metrics_port)
     working = [asyncio.create_task(work) for work in (watch.run(), PartProbes(probes, worker.outages).run())]
@@ -49,6 +51,15 @@ async def run_capture(settings: Settings, project: Project, secrets: Secrets, na
     connect.close()
     registry.close()
     await worker.close()
+
+
+def _lost(systems: dict[str, System], secrets: Secrets, connect: KafkaConnect, name: str) -> Stop | None:
+    """By a connection of its own: it is asked rarely, from another thread than the pings."""
+    source = PostgresSource(name, secrets.owner_dsn(systems[name]))
+    try:
+        return look_at_capture(name, source, connect)
+    finally:
+        source.close()
 
 
 class _Source:

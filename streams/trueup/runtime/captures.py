@@ -8,7 +8,7 @@ from functools import partial
 
 import msgspec
 
-from trueup.adapters.kafka_connect import ConnectorStatus, KafkaConnect
+from trueup.adapters.kafka_connect import PART, ConnectorStatus, KafkaConnect
 from trueup.adapters.postgres_source import PostgresSource
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.secret_references import Secrets
@@ -17,6 +17,7 @@ from trueup.core.status_view import Problem
 from trueup.model.errors import Refused, TrueUpError, Unreachable
 from trueup.model.registration import Project, System
 from trueup.model.settings import Settings
+from trueup.runtime.capture_look import look_at_capture
 
 _RESTART = "trueup apply"  # the command that restarts what failed, at once
 
@@ -34,7 +35,7 @@ def look_at_captures(settings: Settings, project: Project, secrets: Secrets) -> 
     looks: list[Callable[[], list[Problem]]] = [
         partial(_connectors, settings, systems),
         partial(_registry, settings),
-        *(partial(_source, system, secrets) for system in systems),
+        *(partial(_source, settings, system, secrets) for system in systems),
     ]
     problems: list[Problem] = []
     unreachable: list[str] = []
@@ -99,6 +100,23 @@ def _registry(settings: Settings) -> list[Problem]:
     return []
 
 
-def _source(system: System, secrets: Secrets) -> list[Problem]:
-    PostgresSource(system.system, secrets.owner_dsn(system)).close()
-    return []
+def _source(settings: Settings, system: System, secrets: Secrets) -> list[Problem]:
+    """Whether the source still has what was not captured yet, and a resync that is not done."""
+    name, connect = system.system, KafkaConnect(settings.connect.url)
+    source = PostgresSource(name, secrets.owner_dsn(system))
+    try:
+        note = source.resync_note()
+        if note is not None and note.stage != "done":
+            what = f"the resync of {name} to epoch {note.epoch} is not done"
+            return [Problem(what=what, next=f"trueup resync {name}")]
+        lost = look_at_capture(name, source, connect)
+    except Unreachable as exc:
+        if exc.part == PART:
+            return []  # `_connectors` says so
+        raise
+    finally:
+        source.close()
+        connect.close()
+    if lost is None:
+        return []
+    return [Problem(what=f"{lost.primary}: {lost.detail}", next=lost.hint or "see its server")]

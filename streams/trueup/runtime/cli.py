@@ -9,6 +9,7 @@ from trueup.runtime.cli_apply import apply
 from trueup.runtime.cli_authority import authority
 from trueup.runtime.cli_deadletters import deadletters
 from trueup.runtime.cli_demo import demo
+from trueup.runtime.cli_resync import resnapshot, resync
 from trueup.runtime.cli_rules import rules
 from trueup.runtime.cli_schemas import schemas
 from trueup.runtime.cli_stack import stack
@@ -26,7 +27,7 @@ app = typer.Typer(
 app.add_typer(stack, name="stack")
 app.add_typer(worker, name="worker")
 app.add_typer(deadletters, name="deadletters")
-for command in (apply, authority, demo, rules, schemas, status, verify):
+for command in (apply, authority, demo, resnapshot, resync, rules, schemas, status, verify):
     app.command()(command)
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, assert_never
 
+import msgspec
 import structlog
 from faust.types import TP
 
@@ -18,16 +19,22 @@ from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.truth_log import TruthLog
 from trueup.adapters.truth_store import TruthStore
+from trueup.core.capture_topic import CaptureLog
+from trueup.core.control import Sweep, order_of, segments
 from trueup.core.decode import EnvelopeDecoder, schema_ids
+from trueup.core.ordering import Guard
 from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch
-from trueup.model.decision import Escalate, Outcome, Reject
+from trueup.model.decision import Escalate, Held, Outcome, Reject, Skip
 from trueup.model.errors import DeadLetterCapReached, SchemaChanged
 from trueup.model.event import LogRecord
+from trueup.model.registration import Table
 from trueup.model.settings import Settings
+from trueup.runtime.capture_check import check_capture
 from trueup.runtime.lane import Batch
 from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import DecideMetrics
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
+from trueup.runtime.sweep_run import sweep
 from trueup.runtime.truth_table import TruthTable
 
 _DEAD_LETTER_VALUE_BYTES_MAX: Final = (
@@ -35,6 +42,13 @@ _DEAD_LETTER_VALUE_BYTES_MAX: Final = (
 )  # below max.message.bytes with headers; a larger original is cut, and says so
 
 log = structlog.get_logger("trueup.decide")
+
+
+class TableTopics(msgspec.Struct, frozen=True):
+    """Identities of a table's topics, as `topic_identity` writes them."""
+
+    capture: str
+    truth: str
 
 
 class _Owned:
@@ -60,7 +74,7 @@ class DecideHandler:
         registry: SchemaRegistry,
         metrics: DecideMetrics,
         state_dir: Path,
-        topic_identity: Callable[[str], bytes],
+        topics_of: Callable[[Table], Awaitable[TableTopics]],
         new_producer: Callable[[str, str, int, int], PartitionProducer] = PartitionProducer,
         open_store: Callable[[Path, bytes], TruthStore] = TruthStore,
     ) -> None:
@@ -70,17 +84,19 @@ class DecideHandler:
         self._registry = registry
         self._metrics = metrics
         self._state_dir = state_dir
-        self._topic_identity = topic_identity
+        self._topics_of = topics_of
         self._new_producer = new_producer
         self._open_store = open_store
         self._owned: dict[TP, _Owned] = {}
+        self._epochs: dict[TP, int] = {}
 
     async def prepare(self, tp: TP) -> int:
         """Takes a partition over. The order is the guarantee (design 6): another one can read an offset about to move.
 
         1. start the producer: the former owner is fenced and its transaction has ended;
         2. read the committed offset with its totals;
-        3. bring the truth table up to the end of the truth partition.
+        3. bring the truth table up to the end of the truth partition;
+        4. see that the capture topic still is the log that was decided so far. Raises TopicChanged.
         """
         await self.release(tp)
         plan = self._plans[tp.topic]
@@ -90,35 +106,45 @@ class DecideHandler:
         table = None
         try:
             committed = await self._log.committed(DECIDE_GROUP, tp.topic, tp.partition)  # 2
+            offset, metadata = committed if committed is not None else (None, "")
+            memory = PartitionMemory.read(metadata)
+            self._epochs[tp] = memory.guard.epoch
+            topics = await self._topics_of(plan.table)
             truth_topic = plan.table.truth_topic
             table = TruthTable(
                 self._log,
                 self._state_dir / "truth" / plan.table.table / str(tp.partition),
                 truth_topic,
                 tp.partition,
-                self._topic_identity(truth_topic),
+                topics.truth.encode(),
                 self._open_store,
             )
             read, seconds = await table.catch_up()  # 3
             self._metrics.recovered(plan.table.table, read, seconds)
-            begin, _ = await self._log.bounds(tp.topic, tp.partition)
+            begin, end = await self._log.bounds(tp.topic, tp.partition)
+            found = CaptureLog(topic=topics.capture, partition=tp.partition, begin=begin, end=end)
+            start = await check_capture(self._log, plan.table, found, offset, memory, table, self._decided_alone)  # 4
         except BaseException:
             if table is not None:
                 table.close()
             await producer.stop()
             raise
-        offset, metadata = committed if committed is not None else (begin, "")
-        memory = PartitionMemory.read(metadata)
+        memory = msgspec.structs.replace(memory, topic=topics.capture)
         self._owned[tp] = _Owned(producer, table, memory)
         log.info(
             "partition taken",
             topic=tp.topic,
             partition=tp.partition,
-            offset=offset,
+            offset=start,
             recovered=read,
             seconds=round(seconds, 3),
         )
-        return offset
+        return start
+
+    async def taken_over(self, tp: TP) -> bool:
+        """Whether another process began a new epoch at a partition that is stopped here: the cause may be gone."""
+        committed = await self._log.committed(DECIDE_GROUP, tp.topic, tp.partition)
+        return committed is not None and PartitionMemory.read(committed[1]).guard.epoch > self._epochs.get(tp, 0)
 
     async def hold(self, tp: TP) -> None:
         """What Kafka committed stays; a fenced producer is told when it commits."""
@@ -130,10 +156,16 @@ class DecideHandler:
             await owned.producer.stop()
 
     async def process(self, batch: Batch) -> None:
-        """Decides a batch and commits it: truths, dead letters, the offset and its totals in one transaction."""
+        """Decides a batch and commits it; what a control record orders is done with everything before it durable."""
+        for segment in segments(log_records(batch.records), batch.start, batch.end):
+            await self._decide(batch.tp, segment.records, segment.next_offset)
+            if segment.control is not None:
+                await self._obey(batch.tp, segment.control)
+
+    async def _decide(self, tp: TP, records: Sequence[LogRecord], next_offset: int) -> None:
+        """Truths, dead letters, the offset and its totals in one transaction."""
         started = time.monotonic()
-        owned, plan = self._owned[batch.tp], self._plans[batch.tp.topic]
-        records = log_records(batch.records)
+        owned, plan = self._owned[tp], self._plans[tp.topic]
         await self._learn_schemas(records, plan)
         held = owned.table.get_many({record.key for record in records if record.key is not None})
         decision = decide_batch(records, held, owned.memory.guard, plan)
@@ -141,14 +173,50 @@ class DecideHandler:
         self._check_cap(memory, plan)
         decided = time.monotonic()
         written = await owned.producer.commit(
-            _outgoing(decision, plan), group=DECIDE_GROUP, next_offset=batch.end, metadata=memory.write()
+            _outgoing(decision, plan), group=DECIDE_GROUP, next_offset=next_offset, metadata=memory.write()
         )
         owned.table.put_many(decision.held, written.get(plan.table.truth_topic))
         owned.memory = memory
         steps_s = {"decide": decided - started, "commit": time.monotonic() - decided}
         self._metrics.counted(plan.table.table, decision.counts, steps_s)
 
-    async def _learn_schemas(self, records: list[LogRecord], plan: DecidePlan) -> None:
+    async def _obey(self, tp: TP, record: LogRecord) -> None:
+        """A control record: one record, one outcome. What a sweep deletes is counted by those who apply it."""
+        owned, plan = self._owned[tp], self._plans[tp.topic]
+        order = order_of(record, owned.memory.guard, owned.memory.topic.encode())
+        if isinstance(order, Sweep):
+            # Taken over anew: what was committed a moment ago can be read, and the table is what the topic says.
+            await self.prepare(tp)
+            owned = self._owned[tp]
+            order = order_of(record, owned.memory.guard, owned.memory.topic.encode())
+        outgoing, outcome, guard = [], Outcome.IGNORED, owned.memory.guard
+        match order:
+            case Sweep():
+                deleted = await sweep(order, self._log, plan, owned.producer, owned.table, owned.memory, tp.partition)
+                log.info("swept", topic=tp.topic, partition=tp.partition, epoch=order.epoch, deleted=deleted)
+                guard = guard if guard.epoch == order.epoch else Guard(order.epoch)
+            case Reject():
+                log.warning("control record refused", topic=tp.topic, partition=tp.partition, offset=record.offset)
+                outgoing, outcome = [_dead_letter(plan.table.dead_letter_topic, record, order)], Outcome.REJECTED
+            case Skip():
+                outcome = order.outcome
+            case _:
+                assert_never(order)
+        memory = owned.memory.plus({outcome: 1}, guard)
+        self._check_cap(memory, plan)
+        await owned.producer.commit(
+            outgoing, group=DECIDE_GROUP, next_offset=record.offset + 1, metadata=memory.write()
+        )
+        owned.memory = memory
+        self._metrics.counted(plan.table.table, {outcome: 1}, {})
+
+    async def _decided_alone(self, record: LogRecord) -> Held | None:
+        """What a record makes of its key where nothing is held."""
+        plan = self._plans[record.topic]
+        await self._learn_schemas([record], plan)
+        return decide_batch([record], {}, Guard(), plan).held.get(record.key or b"")
+
+    async def _learn_schemas(self, records: Sequence[LogRecord], plan: DecidePlan) -> None:
         for schema_id in schema_ids(records) - plan.decoders.keys():
             try:
                 schema = await asyncio.to_thread(self._registry.schema_by_id, schema_id)

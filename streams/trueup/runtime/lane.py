@@ -200,6 +200,13 @@ class Lane:
                 state.prepare_failures += 1
                 self._prepare_later(tp, state, exc, state.prepare_failures)
 
+    def prepare_anew(self, tp: TP) -> None:
+        """The log is not where the partition stands: whether it still is the same one is for `prepare` to say."""
+        state = self.partitions.get(tp)
+        if state is not None and state.ready and state.in_flight is None:
+            state.ready = False
+            state.task = asyncio.create_task(self._prepare(tp, state), name=f"prepare-{tp.topic}-{tp.partition}")
+
     def _wake(self) -> None:
         if self.consumer is not None:
             self.consumer.wake()

@@ -14,7 +14,7 @@ from trueup.runtime.app import LaneApp
 from trueup.runtime.metrics import WorkerMetrics
 from trueup.runtime.part_probes import PartProbes, Probe
 from trueup.runtime.process_exit import exit_process
-from trueup.runtime.watchdog import Watchdog
+from trueup.runtime.watchdog import TakenOver, Watchdog
 from trueup.runtime.worker import Worker
 
 # SIGTERM to exit within 30 s: 12 for batches in flight, 12 for Faust, the rest for the kernel.
@@ -25,14 +25,20 @@ log = structlog.get_logger("trueup.worker")
 
 
 async def run_lane(
-    worker: Worker, app: LaneApp, metrics: WorkerMetrics, table_of: dict[str, str], probes: Mapping[str, Probe]
+    worker: Worker,
+    app: LaneApp,
+    metrics: WorkerMetrics,
+    table_of: dict[str, str],
+    probes: Mapping[str, Probe],
+    taken_over: TakenOver | None = None,
 ) -> None:
     """Runs the app until SIGTERM, then drains: batches in flight finish, nothing new is fetched.
 
     :param table_of: the table a topic belongs to.
     :param probes: of the parts this worker needs (`runtime.part_probes`).
+    :param taken_over: see `runtime.watchdog`.
     """
-    watchdog = Watchdog(app.lane, metrics, table_of, worker.settings.worker.stall_timeout_s)
+    watchdog = Watchdog(app.lane, metrics, table_of, worker.settings.worker.stall_timeout_s, taken_over)
     worker.reasons = watchdog.reasons
     await app.start()
     watching = asyncio.create_task(watchdog.run(), name="watchdog")

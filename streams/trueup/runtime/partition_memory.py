@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from trueup.core.capture_topic import CaptureLog
 from trueup.core.ordering import Guard
 from trueup.model.decision import Outcome
 from trueup.model.errors import BrokenInvariant
@@ -13,11 +14,20 @@ from trueup.model.errors import BrokenInvariant
 DECIDE_GROUP: Final = "trueup-decide"
 
 
+def topic_identity(cluster_id: str, topic_id: str) -> str:
+    """What tells a topic from one of the same name that was made anew, here or in another cluster."""
+    return f"{cluster_id}/{topic_id}"
+
+
 class PartitionMemory(msgspec.Struct, frozen=True):
-    """Outcome totals and the position guard of a partition."""
+    """Outcome totals and the position guard of a partition.
+
+    :param topic: identity of the capture topic the offset belongs to; empty when an earlier version committed it.
+    """
 
     totals: dict[Outcome, int]
     guard: Guard
+    topic: str = ""
 
     @classmethod
     def read(cls, text: str) -> PartitionMemory:
@@ -39,4 +49,17 @@ class PartitionMemory(msgspec.Struct, frozen=True):
 
     def plus(self, counts: dict[Outcome, int], guard: Guard) -> PartitionMemory:
         """The memory after a batch."""
-        return PartitionMemory({o: self.totals.get(o, 0) + counts.get(o, 0) for o in Outcome}, guard)
+        totals = {o: self.totals.get(o, 0) + counts.get(o, 0) for o in Outcome}
+        return msgspec.structs.replace(self, totals=totals, guard=guard)
+
+
+def begun(memory: PartitionMemory, committed: int | None, log: CaptureLog, epoch: int) -> tuple[PartitionMemory, int]:
+    """A partition's memory and next offset when an epoch begins. The totals go on as long as the topic is the same.
+
+    :param committed: the next offset to decide; None when nothing was committed.
+    """
+    same = committed is not None and memory.topic in {"", log.topic} and committed <= log.end
+    totals = memory.totals if same else dict.fromkeys(Outcome, 0)
+    guard = memory.guard if memory.guard.epoch >= epoch else Guard(epoch)
+    start = max(committed, log.begin) if same and committed is not None else log.begin
+    return PartitionMemory(totals, guard, log.topic), start

@@ -25,6 +25,7 @@ from trueup.adapters.postgres_source import PostgresSource
 from trueup.adapters.project_files import refuse_problems
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.secret_references import Secrets
+from trueup.core.capture_topic import cure
 from trueup.core.column_rules import problems_with_columns
 from trueup.core.connector_config import (
     CaptureLogin,
@@ -49,6 +50,7 @@ from trueup.model.settings import Settings
 from trueup.model.source_table import SourceServer, SourceState, SourceTable
 from trueup.model.topic import ClusterFacts
 from trueup.runtime.capture_login import capture_login
+from trueup.runtime.capture_look import look_at_capture
 from trueup.runtime.provision_steps import (
     AlterTopic,
     CreateTopic,
@@ -172,6 +174,7 @@ def plan(
     cluster = parts.kafka.cluster()
     for view in views:
         _refuse_other_epoch(view)
+        _refuse_lost_topics(view, parts)
     before: list[Step] = []
     after: list[Step] = []
     for view in views:
@@ -190,6 +193,20 @@ def plan(
     ]
 
 
+def prerequisites(settings: Settings, view: SystemView, parts: Parts) -> list[Step]:
+    """Steps 1 to 3 for one system: what must be there before a connector may run."""
+    schemas = [step for table in view.tables for step in _schema_steps(table, view, settings, parts)]
+    topics = _topic_steps([view], settings, parts.kafka.cluster(), parts)
+    return [*schemas, *topics, *_source_steps(view)]
+
+
+def wanted_config(
+    settings: Settings, view: SystemView, parts: Parts, template: Callable[[str], Mapping[str, str]]
+) -> dict[str, str]:
+    """The settings the connector of a system must have."""
+    return _config(view, settings, parts.kafka.cluster(), template(view.system.kind))
+
+
 def _refuse_other_epoch(view: SystemView) -> None:
     system = view.system
     applied = set(view.state.fills.values())
@@ -197,8 +214,21 @@ def _refuse_other_epoch(view: SystemView) -> None:
         raise UnsafeChange(
             f'system "{system.system}" has epoch {system.epoch}, and was applied with {max(applied)}',
             detail="a new epoch needs a new slot, a snapshot, and a sweep of what the snapshot did not bring",
-            hint=f"write epoch: {max(applied)}; trueup resync, which raises it, is not supported yet",
+            hint=f"trueup resync {system.system} does all of that; to go on as before write epoch: {max(applied)}",
         )
+
+
+def _refuse_lost_topics(view: SystemView, parts: Parts) -> None:
+    """A capture topic that was there and is gone is not simply made anew: changes were in it."""
+    filled = [table for table in view.tables if table.table in view.state.fills]
+    found = parts.kafka.describe([table.capture_topic for table in filled])
+    for table in filled:
+        if table.capture_topic not in found:
+            raise UnsafeChange(
+                f'the capture topic of table "{table.table}" was deleted',
+                detail=f'"{table.capture_topic}" held changes that may not have been decided',
+                hint=f"a new snapshot brings them: {cure(table)}",
+            )
 
 
 def _schema_steps(table: Table, view: SystemView, settings: Settings, parts: Parts) -> list[Step]:
@@ -263,6 +293,11 @@ def _capture_steps(
             hint="install the plugin; see infra/README.md",
         )
     running = parts.connect.config(view.name)
+    if (
+        running is not None
+        and (problem := look_at_capture(system.system, parts.source(system), parts.connect)) is not None
+    ):
+        raise problem
     unfilled = [table for table in view.tables if table.table not in state.fills]
     before: list[Step] = []
     after: list[Step] = []

@@ -14,7 +14,9 @@ from trueup.core.status_view import (
     Problem,
     StatusView,
     dead_letter_problems,
+    losses_first,
     quantiles,
+    unready,
     worst_first,
 )
 from trueup.model.errors import TrueUpError, Unreachable
@@ -22,6 +24,7 @@ from trueup.model.registration import Project
 from trueup.model.settings import Settings
 from trueup.runtime.captures import look_at_captures
 from trueup.runtime.progress_read import ProgressReader
+from trueup.runtime.topic_status import topic_problems
 
 _SCRAPE_TIMEOUT_S = 3.0
 
@@ -63,12 +66,13 @@ def read_status(settings: Settings, project: Project, secrets: Secrets) -> Statu
                     filling=Filling(done=seen > 0 and behind == 0),
                 )
             )
-    problems = [*captures.problems, *replicas, *workers]
+    problems = [*captures.problems, *topic_problems(settings, project, reader.topics), *replicas, *workers]
     for table, progress in decided.items():
         problems += dead_letter_problems(progress.counts, table, "decide")
     decide = [
         DecideLine(table=t, counts={k: v for k, v in p.counts.items() if v}, lag=p.lag) for t, p in decided.items()
     ]
+    problems = losses_first(problems)
     return StatusView(problems=problems, unreachable=unreachable, tables=worst_first(lines), decide=decide)
 
 
@@ -87,8 +91,7 @@ def _workers(settings: Settings) -> tuple[list[Problem], dict[tuple[str, str], t
             problems.append(Problem(what=f"worker {entry['name']} does not answer", next=_start_of(entry)))
             continue
         if not ready.is_success:
-            why = "; ".join(ready.text.split("\n")[:2])
-            problems.append(Problem(what=f"worker {entry['name']} is not ready: {why}", next="see its log"))
+            problems += unready(entry["name"], ready.text.splitlines())
         found |= quantiles(text)
     return problems, found
 

@@ -7,8 +7,9 @@ topic itself. The order here: Kafka commits, then the local store follows; after
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 
 from trueup.adapters.truth_log import TruthLog
@@ -51,6 +52,13 @@ class TruthTable:
 
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, Held]:
         return self._store.get_many(keys)
+
+    async def scan(self, keys_max: int) -> AsyncIterator[list[tuple[bytes, Held]]]:
+        """Everything held, in batches of `keys_max`, read beside the event loop. Writing between two is allowed."""
+        after: bytes | None = None
+        while batch := await asyncio.to_thread(self._store.scan, after, keys_max):
+            yield batch
+            after = batch[-1][0]
 
     def put_many(self, changes: Mapping[bytes, Held], position: int | None) -> None:
         """After the commit: what the transaction made true; None where it wrote no truth."""

@@ -8,28 +8,41 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from faust.types import TP
 
-from trueup.model.errors import Stalled
+from trueup.model.errors import Fenced, Retryable, Stalled
 from trueup.runtime.lane import Lane
 from trueup.runtime.metrics import WorkerMetrics
 from trueup.runtime.process_exit import exit_process
 
 _TICK_S: Final = 1.0
+_STOPPED_LOOK_S: Final = 5.0  # how long after a resync a stopped worker notices; one request per stopped partition
+
+TakenOver = Callable[[TP], Awaitable[bool]]
 
 
 class Watchdog:
     """Looks once a second.
 
     :param table_of: the table a topic belongs to, for labels.
+    :param taken_over: whether somebody began a new epoch at a stopped partition, so that its cause may be gone.
     """
 
-    def __init__(self, lane: Lane, metrics: WorkerMetrics, table_of: Mapping[str, str], stall_timeout_s: float) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        metrics: WorkerMetrics,
+        table_of: Mapping[str, str],
+        stall_timeout_s: float,
+        taken_over: TakenOver | None = None,
+    ) -> None:
         self._lane, self._metrics, self._table_of = lane, metrics, table_of
         self._stall_timeout_s = stall_timeout_s
+        self._taken_over = taken_over
+        self._asked_at = 0.0
         self._moved: dict[TP, tuple[int, float]] = {}
         self.assigned = False
 
@@ -38,7 +51,8 @@ class Watchdog:
             await asyncio.sleep(_TICK_S)
             try:
                 await self.look()
-            except Stalled as exc:
+                await self.look_at_stopped()
+            except (Stalled, Fenced) as exc:
                 exit_process(exc)
 
     async def look(self) -> None:
@@ -48,6 +62,8 @@ class Watchdog:
         ends = {} if lane.consumer is None else await lane.consumer.last_stable_offsets()
         lags: dict[str, int] = defaultdict(int)
         for tp, state in list(lane.partitions.items()):
+            if state.ready and state.in_flight is None and tp in ends and ends[tp] < state.position:
+                lane.prepare_anew(tp)  # a log never becomes shorter: it is another one, which prepare says
             lag = max(0, ends.get(tp, 0) - state.position) if state.ready else 0
             lags[self._table_of[tp.topic]] += lag
             waits = state.trouble is not None or bool(lane.outages.reasons())
@@ -58,6 +74,24 @@ class Watchdog:
             states = [s for tp, s in lane.partitions.items() if self._table_of[tp.topic] == table]
             self._metrics.stopped(table, is_stopped=any(s.stopped is not None for s in states))
         self._metrics.ready.set(0 if self.reasons() or lane.outages.reasons() else 1)
+
+    async def look_at_stopped(self) -> None:
+        """Nobody tries a stopped partition again; but a command that cured it lets this process start anew."""
+        now = asyncio.get_running_loop().time()
+        stopped = [tp for tp, state in self._lane.partitions.items() if state.stopped is not None]
+        if self._taken_over is None or not stopped or now - self._asked_at < _STOPPED_LOOK_S:
+            return
+        self._asked_at = now
+        try:
+            cured = [tp for tp in stopped if await self._taken_over(tp)]
+        except Retryable:
+            return
+        if cured:
+            raise Fenced(
+                f'a new epoch has begun at partition {cured[0].partition} of "{cured[0].topic}"',
+                detail="the partition was stopped here; its cause may be gone",
+                hint="the worker ends and is started anew",
+            )
 
     def _check(self, tp: TP, position: int, now: float, *, busy: bool) -> None:
         seen, since = self._moved.get(tp, (-1, now))
@@ -81,7 +115,7 @@ class Watchdog:
         for tp, state in lane.partitions.items():
             where = f"{tp.topic}/{tp.partition}"
             if state.stopped is not None:
-                reasons.append(f"stopped: {where}: {state.stopped.primary}")
+                reasons.append(f"stopped: {where}: {state.stopped.primary} -> {state.stopped.hint or 'see its log'}")
             elif state.trouble is not None:
                 reasons.append(f"retrying: {where}: {state.trouble.primary}")
             elif not state.ready:

@@ -12,6 +12,7 @@ from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.secret_references import Secrets
 from trueup.adapters.truth_log import TruthLog
 from trueup.core.boundary import compile_copy_checks
+from trueup.core.capture_topic import partitions_problem
 from trueup.core.connector_config import unavailable_value
 from trueup.core.pipeline import DecidePlan
 from trueup.core.rules_copy import compile_copy
@@ -20,13 +21,14 @@ from trueup.core.truth_schema import captured_table
 from trueup.model.errors import ConfigurationError, TopicChanged
 from trueup.model.registration import Project, Table
 from trueup.model.settings import Settings
+from trueup.model.topic import TopicFacts
 from trueup.runtime.app import build_app
 from trueup.runtime.apply_agent import ApplyHandler, ApplyTable
-from trueup.runtime.decide_agent import DecideHandler
+from trueup.runtime.decide_agent import DecideHandler, TableTopics
 from trueup.runtime.lane_worker import run_lane
 from trueup.runtime.metrics import ApplyMetrics, DecideMetrics
 from trueup.runtime.part_probes import Probe
-from trueup.runtime.partition_memory import DECIDE_GROUP
+from trueup.runtime.partition_memory import DECIDE_GROUP, topic_identity
 from trueup.runtime.truth_schema_file import read_truth_schema, truth_schema_path
 from trueup.runtime.worker import Worker
 
@@ -37,27 +39,33 @@ class Kafka:
     def __init__(self, settings: Settings) -> None:
         self._topics = KafkaTopics(settings.kafka.bootstrap_servers)
         self._settings = settings
-        self.identities: dict[str, bytes] = {}
         self.cluster_id = ""
 
     async def look(self, tables: list[Table]) -> None:
-        """Raises Unreachable; TopicChanged when a topic is missing or has another number of partitions."""
+        """Raises Unreachable; TopicChanged when a topic is missing. Added partitions stop their table only."""
         self.cluster_id = (await asyncio.to_thread(self._topics.cluster)).cluster_id
-        wanted = [topic for table in tables for topic in (table.capture_topic, table.truth_topic)]
-        found = await asyncio.to_thread(self._topics.describe, wanted)
-        for topic in wanted:
-            facts = found.get(topic)
-            if facts is None:
-                raise TopicChanged(f'topic "{topic}" does not exist', hint="run: trueup apply")
-            self.identities[topic] = f"{self.cluster_id}/{facts.topic_id}".encode()
         for table in tables:
-            capture, truth = found[table.capture_topic].partitions, found[table.truth_topic].partitions
-            if capture != truth:
-                raise TopicChanged(
-                    f'table "{table.table}" has {capture} capture partitions and {truth} truth partitions',
-                    detail="keys would be looked up in the wrong partition",
-                    hint="a change of the number of partitions is refused: make the topics anew and run trueup resync",
-                )
+            facts = await self._facts(table)
+            if None in facts and (problem := partitions_problem(table, *map(_partitions, facts))) is not None:
+                raise problem
+
+    async def topics_of(self, table: Table) -> TableTopics:
+        """Which topics a table has now. Raises Unreachable; TopicChanged when they do not fit each other."""
+        capture, truth = await self._facts(table)
+        problem = partitions_problem(table, _partitions(capture), _partitions(truth))
+        if problem is not None or capture is None or truth is None:
+            raise problem or TopicChanged(f'the topics of table "{table.table}" are gone')
+        return TableTopics(
+            topic_identity(self.cluster_id, capture.topic_id), topic_identity(self.cluster_id, truth.topic_id)
+        )
+
+    async def _facts(self, table: Table) -> tuple[TopicFacts | None, TopicFacts | None]:
+        found = await asyncio.to_thread(self._topics.describe, [table.capture_topic, table.truth_topic])
+        return found.get(table.capture_topic), found.get(table.truth_topic)
+
+
+def _partitions(facts: TopicFacts | None) -> int | None:
+    return None if facts is None else facts.partitions
 
 
 async def run_decide(settings: Settings, project: Project, name: str, metrics_port: int) -> None:
@@ -78,10 +86,11 @@ async def run_decide(settings: Settings, project: Project, name: str, metrics_po
     if found is not None:
         metrics = DecideMetrics(worker.registry, [table.table for table in tables])
         log = TruthLog(settings.kafka.bootstrap_servers)
-        handler = DecideHandler(found, settings, log, registry, metrics, worker.state_dir, kafka.identities.__getitem__)
+        handler = DecideHandler(found, settings, log, registry, metrics, worker.state_dir, kafka.topics_of)
         app = build_app(DECIDE_GROUP, found, handler, settings, worker.state_dir / "faust", worker.outages)
         probes: dict[str, Probe] = {"kafka": log.ping, "registry": partial(asyncio.to_thread, registry.ping)}
-        await run_lane(worker, app, metrics, {table.capture_topic: table.table for table in tables}, probes)
+        table_of = {table.capture_topic: table.table for table in tables}
+        await run_lane(worker, app, metrics, table_of, probes, handler.taken_over)
         await log.stop()
     await worker.close()
 

@@ -91,9 +91,19 @@ def test_a_former_epoch_is_over_at_any_position() -> None:
     assert answer.outcome is Outcome.STALE
 
 
-@pytest.mark.parametrize("epoch", [1, 2])
-def test_snapshot_rows_are_not_guarded(epoch: int) -> None:
-    assert check_position(at(None, epoch=epoch), GUARD) == GUARD
+def test_snapshot_rows_are_not_guarded() -> None:
+    assert check_position(at(None), GUARD) == GUARD
+
+
+def test_the_first_row_of_a_snapshot_begins_its_epoch() -> None:
+    assert check_position(at(None, epoch=2), GUARD) == Guard(2)
+
+
+@pytest.mark.parametrize("replay_of", [None, 3])
+def test_a_snapshot_row_of_a_former_epoch_is_stale_and_so_is_its_replay(replay_of: int | None) -> None:
+    """A dead letter of a key that was gone when the new epoch's snapshot was taken must not bring it back."""
+    event = msgspec.structs.replace(at(None), replay_of=replay_of)
+    assert check_position(event, Guard(2)) == Skip(Outcome.STALE, "epoch is over")
 
 
 def test_a_replayed_dead_letter_is_not_guarded() -> None:

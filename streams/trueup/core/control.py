@@ -1,0 +1,123 @@
+"""Control records: what TrueUp itself writes into a capture topic, so that it is met in the order of the log.
+
+There is one kind, the sweep: "the snapshot of this epoch is over here; what it did not bring is gone at the source".
+It has no key and no value, only headers, so a reader that does not know it takes it for a tombstone. What it means for
+a key is `core.sweep`.
+
+Whoever may write to a capture topic can forge changes of rows too, so the topic's ACLs are what keeps strangers out.
+The proof is no secret: it binds the record to this cluster, topic, partition and epoch, so that one that was mirrored,
+restored or copied here from somewhere else is not obeyed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from trueup.core.decode import EPOCH_HEADER
+from trueup.core.ordering import Guard
+from trueup.model.decision import Outcome, Reject, Skip
+from trueup.model.event import LogRecord
+from trueup.model.version import EPOCH_MAX
+
+CONTROL_HEADER: Final = "trueup.control"
+PROOF_HEADER: Final = "trueup.proof"
+SWEEP: Final = b"sweep"
+STAGE: Final = "control"
+
+
+class Sweep(msgspec.Struct, frozen=True):
+    """An order to sweep: `offset` is the record's own, `time_us` when it was written."""
+
+    epoch: int
+    offset: int
+    time_us: int
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """Records of a batch that are decided and committed together, then perhaps a control record.
+
+    :param next_offset: the read position behind the records, before the control record.
+    """
+
+    records: Sequence[LogRecord]
+    control: LogRecord | None
+    next_offset: int
+
+
+def proof_of(topic: str, partition: int, epoch: int, identity: bytes) -> bytes:
+    """What binds a control record to its place.
+
+    :param identity: cluster id and topic id.
+    """
+    text = b"\0".join((identity, topic.encode(), b"%d" % partition, b"%d" % epoch))
+    return hashlib.sha256(text).hexdigest()[:32].encode()
+
+
+def sweep_record(topic: str, partition: int, epoch: int, identity: bytes) -> LogRecord:
+    """The record that orders the sweep of one capture partition."""
+    headers = (
+        (CONTROL_HEADER, SWEEP),
+        (EPOCH_HEADER, b"%d" % epoch),
+        (PROOF_HEADER, proof_of(topic, partition, epoch, identity)),
+    )
+    return LogRecord(topic, partition, -1, 0, None, None, headers)
+
+
+def is_control(record: LogRecord) -> bool:
+    """Whether a record is a control record, ours or not."""
+    return (
+        record.value is None and record.key is None and any(name == CONTROL_HEADER for name, _ in record.headers or ())
+    )
+
+
+def segments(records: Sequence[LogRecord], start: int, end: int) -> Iterator[Segment]:
+    """A batch cut at its control records, each of which is obeyed with everything before it durable.
+
+    :param start: read position before the batch; `end`: behind it, markers included.
+    """
+    begin, position = 0, start
+    for index, record in enumerate(records):
+        if is_control(record):
+            yield Segment(records[begin:index], record, record.offset)
+            begin, position = index + 1, record.offset + 1
+    if begin < len(records) or position < end:
+        yield Segment(records[begin:], None, end)
+
+
+def order_of(record: LogRecord, guard: Guard, identity: bytes) -> Sweep | Skip | Reject:
+    """What becomes of a control record.
+
+    Skip when a newer epoch has begun: its own sweep follows. Reject, so a dead letter, when it was not written for this
+    place by `trueup resync`.
+
+    :param guard: knows the newest epoch that began before this record.
+    """
+    headers = dict(record.headers)
+    epoch = _epoch(headers.get(EPOCH_HEADER, b""))
+    if headers.get(CONTROL_HEADER) != SWEEP or epoch is None:
+        return _forged("it orders nothing that is known")
+    if headers.get(PROOF_HEADER) != proof_of(record.topic, record.partition, epoch, identity):
+        return _forged("it was not written for this topic and partition")
+    if epoch < guard.epoch:
+        return Skip(Outcome.IGNORED, "epoch is over")
+    return Sweep(epoch, record.offset, record.timestamp_ms * 1000)
+
+
+def _epoch(text: bytes) -> int | None:
+    if not text.isdigit() or len(text) > len(str(EPOCH_MAX)):
+        return None
+    epoch = int(text)
+    return epoch if epoch <= EPOCH_MAX else None
+
+
+def _forged(why: str) -> Reject:
+    return Reject(
+        STAGE,
+        "ControlForged",
+        f"a control record is not obeyed: {why}",
+        "see who else may write to the capture topic: its ACLs are in infra/README.md",
+    )

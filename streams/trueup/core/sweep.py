@@ -1,0 +1,57 @@
+"""The sweep that ends a snapshot of a new epoch: keys the snapshot did not bring are deleted (design 5, trap C).
+
+A key was brought when its held version carries the epoch, or when a record of the epoch became its dead letter: the row
+is there at the source, only its content cannot be used. `core.control` says when a sweep is obeyed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+
+from trueup.core.control import Sweep
+from trueup.core.decode import EPOCH_HEADER
+from trueup.model.decision import DELETED_HASH, Held, TruthRecord
+from trueup.model.event import Op
+from trueup.model.version import RANK_MIN, Version, epoch_of, make_version
+
+
+def version_of_sweep(sweep: Sweep, *, ranked: bool) -> Version:
+    """The version of what a sweep deletes: above every earlier epoch, below everything that follows in its own.
+
+    :param ranked: the table is ordered by a column. The sweep knows no time, so any change of the epoch is newer.
+    """
+    return make_version(sweep.epoch, sweep.offset, RANK_MIN if ranked else 0)
+
+
+def swept_keys(held: Iterable[tuple[bytes, Held]], brought: Container[bytes], epoch: int) -> list[bytes]:
+    """Keys that are still held as rows of an earlier epoch.
+
+    :param brought: keys with a dead letter of the epoch.
+    """
+    return [
+        key
+        for key, known in held
+        if epoch_of(known.version) < epoch and known.content_hash != DELETED_HASH and key not in brought
+    ]
+
+
+def deletion(key: bytes, version: Version, sweep: Sweep) -> TruthRecord:
+    """The truth that a key is gone."""
+    return TruthRecord(
+        key=key,
+        version=version,
+        content_hash=DELETED_HASH,
+        op=Op.DELETE,
+        commit_time_us=sweep.time_us,
+        position=None,
+        cause=f"trueup resync: epoch {sweep.epoch} did not bring the row",
+        flags=(),
+        row=None,
+        row_bytes=None,
+    )
+
+
+def brought_by_letter(key: bytes | None, headers: Mapping[str, bytes], epoch: int) -> bool:
+    """Whether a dead letter says that its key was brought in this epoch."""
+    text = headers.get(EPOCH_HEADER, b"")
+    return key is not None and text.isdigit() and int(text) == epoch

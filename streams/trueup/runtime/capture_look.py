@@ -1,0 +1,17 @@
+"""Looks whether a system's capture can go on: its slot, its log and how far the connector has read."""
+
+from __future__ import annotations
+
+from trueup.adapters.kafka_connect import KafkaConnect
+from trueup.adapters.postgres_source import PostgresSource
+from trueup.core.capture_health import capture_problem, captured_position
+from trueup.core.connector_config import connector_name
+from trueup.model.errors import Stop
+
+
+def look_at_capture(system: str, source: PostgresSource, connect: KafkaConnect) -> Stop | None:
+    """Why capture may not go on without a new epoch. Raises Unreachable, Refused."""
+    name = connector_name(system)
+    slot = source.slot(name)  # before the offsets: see capture_problem
+    captured = captured_position(connect.offsets(name))
+    return capture_problem(system, slot, source.log_end(), captured)

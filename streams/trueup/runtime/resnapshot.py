@@ -1,0 +1,58 @@
+"""`trueup resnapshot TABLE [--key K]`: an incremental snapshot by signal, under the present epoch.
+
+Debezium fits the rows in between the changes that go on, by watermarks. The cure for a dead letter whose value was not
+in the log (TOAST): the row is read whole. It brings nothing that is gone at the source; that takes `trueup resync`.
+"""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from trueup.adapters import postgres_source_sql as sql
+from trueup.adapters.kafka_connect import KafkaConnect
+from trueup.adapters.postgres_source import PostgresSource
+from trueup.adapters.secret_references import Secrets
+from trueup.core.connector_config import connector_name
+from trueup.core.key_argument import key_of_argument
+from trueup.model.errors import Refused
+from trueup.model.registration import Project
+from trueup.model.settings import Settings
+
+
+class Resnapshot:
+    """Asks connectors for rows."""
+
+    def __init__(self, settings: Settings, project: Project, secrets: Secrets) -> None:
+        self._settings, self._project, self._secrets = settings, project, secrets
+
+    def ask(self, table: str, key: str | None) -> str:
+        """Write the signal; the answer is its id. Raises Refused, Unreachable."""
+        registered = self._project.tables.get(table)
+        if registered is None:
+            hint = f"registered are: {', '.join(self._project.tables) or 'none'}"
+            raise Refused(f'table "{table}" is not registered', hint=hint)
+        try:
+            columns = None if key is None else key_of_argument(key, tuple(registered.key))
+        except ValueError as exc:
+            hint = f'write it as JSON: {{"{registered.key[0]}": ...}}; trueup deadletters list shows keys so'
+            raise Refused(f'"{key}" is no key of table "{table}"', detail=str(exc), hint=hint) from exc
+        system = registered.owner.system
+        self._refuse_unless_captured(system)
+        signal_id = f"resnapshot-{table}-{uuid4()}"
+        source = PostgresSource(system, self._secrets.owner_dsn(self._project.systems[system]))
+        try:
+            place = (registered.source.schema_name, registered.source.table_name)
+            source.execute(sql.snapshot_again(signal_id, place, columns))
+        finally:
+            source.close()
+        return signal_id
+
+    def _refuse_unless_captured(self, system: str) -> None:
+        """A signal is read from the log; without a running connector it would be obeyed at some later time."""
+        connect = KafkaConnect(self._settings.connect.url)
+        try:
+            status = connect.status(connector_name(system))
+        finally:
+            connect.close()
+        if status is None or not status.running:
+            raise Refused(f'system "{system}" is not captured now', hint="see what it needs: trueup status")

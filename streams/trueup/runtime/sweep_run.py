@@ -1,0 +1,68 @@
+"""The sweep of one partition, carried out: walks the truth table and publishes what `core.sweep` finds gone.
+
+Safe at any kill: every transaction but the last leaves the offset before the control record, so the next owner meets it
+again and walks again; keys that were deleted meanwhile carry the new epoch and are passed over.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
+from trueup.adapters.truth_log import TruthLog
+from trueup.core.control import Sweep
+from trueup.core.pipeline import DecidePlan
+from trueup.core.sweep import brought_by_letter, deletion, swept_keys, version_of_sweep
+from trueup.model.decision import DELETED_HASH, Held
+from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
+from trueup.runtime.truth_table import TruthTable
+
+_SCAN_KEYS: Final = 20_000
+_DELETIONS_MAX: Final = 4_000  # of one transaction, as many as the largest batch has records
+
+
+async def sweep(
+    order: Sweep,
+    log: TruthLog,
+    plan: DecidePlan,
+    producer: PartitionProducer,
+    table: TruthTable,
+    memory: PartitionMemory,
+    partition: int,
+) -> int:
+    """Publishes the deletions, in transactions that leave the offset at the control record. Returns how many.
+
+    :param table: caught up with the truth topic.
+    """
+    brought = await _keys_with_letters(log, plan.table.dead_letter_topic, partition, order.epoch)
+    version = version_of_sweep(order, ranked=plan.version_column is not None)
+    topic, deleted, waiting = plan.table.truth_topic, 0, list[bytes]()
+
+    async def publish(keys: list[bytes]) -> int:
+        records = [Outgoing(topic, key, plan.codec.encode(deletion(key, version, order))) for key in keys]
+        written = await producer.commit(records, group=DECIDE_GROUP, next_offset=order.offset, metadata=memory.write())
+        table.put_many(dict.fromkeys(keys, Held(version, DELETED_HASH)), written[topic])
+        return len(keys)
+
+    async for held in table.scan(_SCAN_KEYS):
+        waiting += swept_keys(held, brought, order.epoch)
+        while len(waiting) >= _DELETIONS_MAX:
+            deleted += await publish(waiting[:_DELETIONS_MAX])
+            del waiting[:_DELETIONS_MAX]
+    if waiting:
+        deleted += await publish(waiting)
+    return deleted
+
+
+async def _keys_with_letters(log: TruthLog, topic: str, partition: int, epoch: int) -> set[bytes]:
+    """Keys that a record of the epoch made a dead letter. From the topic, not from the store: that may have been lost.
+
+    A letter lies in the partition its change came from, and a table has no more of them than its cap allows.
+    """
+    begin, end = await log.bounds(topic, partition)
+    keys: set[bytes] = set()
+    if begin < end:
+        async for records in log.records(topic, partition, begin, end):
+            letters = (record for record in records if brought_by_letter(record.key, dict(record.headers), epoch))
+            keys |= {letter.key for letter in letters if letter.key is not None}
+    return keys

@@ -1,0 +1,260 @@
+"""A scratch system with a replica and workers of its own: a test of stops and cures breaks nothing of others.
+
+The replica is a schema in the stack's warehouse database. The workers are in the deciding group of the shared pipeline,
+as a second worker of an installation would be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import msgspec
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
+
+from tests.integration.scratch_system import ScratchSystem, scratch_system
+from tests.pipeline import DECIDE_GROUP, OUTCOMES, PORT_BASE, Pipeline
+from tests.waiting import eventually
+from trueup.adapters.kafka_connect import KafkaConnect
+from trueup.adapters.kafka_topics import KafkaTopics
+from trueup.adapters.kafka_transactions import PartitionProducer
+from trueup.adapters.project_files import read_project
+from trueup.adapters.secret_references import Secrets
+from trueup.adapters.topic_reader import TopicReader
+from trueup.adapters.truth_log import TruthLog
+from trueup.core.connector_config import connector_name
+from trueup.core.ordering import Guard
+from trueup.core.registration_rules import problems_of
+from trueup.demo.folder import DemoFolder
+from trueup.demo.workers import Workers
+from trueup.model.event import Position
+from trueup.model.settings import Settings
+from trueup.model.topic import TopicSpec
+from trueup.runtime.partition_memory import PartitionMemory
+from trueup.runtime.resync import Resync
+
+_METRICS_PORT = PORT_BASE + 46  # behind those of the shared workers
+
+
+class _Folder(DemoFolder):
+    """Where a scratch project's workers run; the stack is the shared one."""
+
+    def __init__(self, pipeline: Pipeline, project_dir: Path) -> None:
+        super().__init__(project_dir / "state", PORT_BASE)
+        self.project_dir = project_dir
+        self.metrics_port_base = _METRICS_PORT
+        self._shared = pipeline.folder
+
+    def environment(self) -> dict[str, str]:
+        return self._shared.environment() | {"TRUEUP_STATE_DIR": str(self.state_dir)}
+
+
+class BreakablePipeline:
+    """One table of 300 rows by default, its copy, and workers."""
+
+    def __init__(self, pipeline: Pipeline, system: ScratchSystem) -> None:
+        self.pipeline, self.system, self.name = pipeline, system, system.name
+        self.folder = _Folder(pipeline, system.settings.project_dir)
+        self.replica = f"{self.name}r"
+        self.workers: Workers | None = None
+        self.reader = TopicReader(system.settings.kafka.bootstrap_servers)
+        self.topics = KafkaTopics(system.settings.kafka.bootstrap_servers)
+        self.admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
+
+    def start(self, rows: int = 300, *, workers: bool = True) -> None:
+        """Make, register, apply, and wait until the copy is there."""
+        name = self.name
+        system = self.system
+        system.execute(f"CREATE TABLE {name}.orders (id bigint PRIMARY KEY, amount numeric(12,2), note text)")
+        system.execute(f"INSERT INTO {name}.orders SELECT n, n, 'first' FROM generate_series(1, {rows}) n")
+        system.write(
+            f"connectors/replicas/{self.replica}.yaml",
+            f"replica: {self.replica}\nkind: postgresql\ndsn: ${{env:WAREHOUSE_WRITER_DSN}}\n"
+            f"ddl_dsn: ${{env:WAREHOUSE_DSN}}\n",
+        )
+        checks = "checks:\n  - {column: amount, min: 0, on_violation: reject}\n"
+        system.register("orders", "id", f"{checks}replicas:\n  - {{replica: {self.replica}}}\n")
+        system.apply()
+        if workers:
+            self.start_workers()
+            self.equal(40 + rows / 500)
+
+    def start_workers(self) -> None:
+        self.workers = Workers(self.folder, [self.replica])
+        self.workers.start()
+
+    def stop_workers(self) -> None:
+        if self.workers is not None:
+            self.workers.stop()
+            self.workers = None
+
+    def execute(self, statement: str) -> None:
+        """At the source."""
+        self.system.execute(statement.replace("orders", f"{self.name}.orders"))
+
+    @property
+    def topic(self) -> str:
+        return f"{self.name}.{self.name}.orders"
+
+    @property
+    def table(self) -> str:
+        return f"{self.name}_orders"
+
+    @property
+    def connector(self) -> str:
+        return connector_name(self.name)
+
+    def rows(self, database: str) -> dict[int, tuple[Any, ...]]:
+        found = self.pipeline.query(database, f"SELECT id, amount, note FROM {self.name}.orders")
+        return {row[0]: row[1:] for row in found}
+
+    def equal(self, within_s: float = 40.0) -> None:
+        """Wait until the copy equals its source, row by row."""
+
+        def same() -> bool:
+            source, copy = self.rows("shop"), self.rows("warehouse")
+            different = {k for k in source.keys() | copy.keys() if source.get(k) != copy.get(k)}
+            assert not different, f"{len(different)} keys differ, such as {sorted(different)[:3]}"
+            return True
+
+        eventually(same, within_s=within_s, what="the copy equals its source")
+
+    def counted(self) -> None:
+        """Wait until an independent committed read of both topics equals the sums of outcomes."""
+        truth = f"trueup.truth.{self.table}"
+
+        def equal() -> bool:
+            decided = sum(self.pipeline.decide_totals(self.topic).values())
+            assert decided == self.pipeline.committed_records(self.topic)
+            (applied,) = self.pipeline.query(
+                "warehouse",
+                f"SELECT coalesce(sum({' + '.join(OUTCOMES)}), 0)::bigint FROM trueup.progress WHERE topic = %s",
+                (truth,),
+            )
+            assert applied[0] == self.pipeline.committed_records(truth)
+            return True
+
+        eventually(equal, within_s=30, what="committed records equal the sums of outcomes at both stages")
+
+    def decided(self) -> None:
+        """Wait until the decide worker has passed everything captured so far."""
+        ends = self.reader.ends([self.topic])
+
+        def passed() -> bool:
+            committed = self.reader.committed(DECIDE_GROUP, [self.topic])
+            return all(committed.get(tp, (0, ""))[0] >= end for tp, end in ends.items())
+
+        eventually(passed, within_s=30, what="everything captured is decided")
+
+    def trueup(self, *arguments: str, timeout_s: float = 120.0) -> CompletedProcess[str]:
+        return self.pipeline.trueup(*arguments, timeout_s=timeout_s, project=self.folder)
+
+    def captured(self) -> int:
+        """How many offsets the capture topic has given out."""
+        return sum(self.reader.ends([self.topic]).values())
+
+    def resync(self) -> None:
+        ran = self.trueup("resync", self.name, "--yes", "--timeout", "120", timeout_s=300)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+    def new_resync(self) -> Resync:
+        """The command's work, for tests that kill it between two steps."""
+        settings = self.system.settings
+        return Resync(settings, read_project(settings.project_dir, problems_of), Secrets(settings, {}), self.name, 60)
+
+    def make_topic(self, partitions: int) -> None:
+        """The capture topic anew, as somebody makes it who knows nothing of TrueUp."""
+        self.topics.create(TopicSpec(name=self.topic, partitions=partitions, replication_factor=1, config={}))
+
+    def delete_undecided(self) -> None:
+        """What retention does to a table nobody decides for too long."""
+        ends = [TopicPartition(topic, number, end) for (topic, number), end in self.reader.ends([self.topic]).items()]
+        for future in self.admin.delete_records(ends).values():
+            future.result(20)
+
+    def add_partition(self) -> None:
+        for future in self.admin.create_partitions([NewPartitions(self.topic, 5)]).values():
+            future.result(20)
+
+    def raise_guard(self) -> None:
+        """Let the committed memory of every partition say that the source was far ahead, as it was before a restore."""
+        asyncio.run(self._raise_guard())
+
+    async def _raise_guard(self) -> None:
+        kafka = self.system.settings.kafka
+        log = TruthLog(kafka.bootstrap_servers)
+        for partition in range(4):
+            producer = PartitionProducer(kafka.bootstrap_servers, self.topic, partition, kafka.transaction_timeout_ms)
+            await producer.start()
+            committed = await log.committed(DECIDE_GROUP, self.topic, partition)
+            assert committed is not None
+            memory = PartitionMemory.read(committed[1])
+            ahead = msgspec.structs.replace(memory, guard=Guard(1, Position(1 << 60, 1 << 60), 1))
+            await producer.commit([], group=DECIDE_GROUP, next_offset=committed[0], metadata=ahead.write())
+            await producer.stop()
+        await log.stop()
+
+    def problems(self) -> list[dict[str, str]]:
+        """What `trueup status` says first."""
+        answer = msgspec.json.decode(self.trueup("status", "--json").stdout)
+        return list(answer["problems"])
+
+    def names_cure(self, *words: str) -> None:
+        """Wait until the first problem of status names resync and the words."""
+
+        def first() -> bool:
+            (problem, *_) = self.problems() or [{"what": "nothing is wrong", "next": ""}]
+            assert problem["next"].endswith(f"trueup resync {self.name}"), problem
+            assert all(word in problem["what"] for word in words), problem
+            return True
+
+        eventually(first, within_s=40, what="status names the trouble first, and the command that cures it")
+
+    def verified(self) -> None:
+        ran = self.trueup("verify", "--json")
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+    @contextmanager
+    def captured_stopped(self) -> Iterator[None]:
+        """The connector is stopped inside, and its slot is free."""
+        connect = KafkaConnect(self.system.settings.connect.url)
+        try:
+            connect.stop(self.connector, 30)
+            idle = f"SELECT NOT active FROM pg_replication_slots WHERE slot_name = '{self.connector}'"
+            eventually(lambda: self.system.value(idle), within_s=30, what="the connector to leave its slot")
+            yield
+            connect.resume(self.connector)
+        finally:
+            connect.close()
+
+    def capture_failed(self) -> None:
+        connect = KafkaConnect(self.system.settings.connect.url)
+        try:
+            eventually(
+                lambda: (status := connect.status(self.connector)) is not None and status.failed,
+                within_s=30,
+                what="capture stops",
+            )
+        finally:
+            connect.close()
+
+
+@contextmanager
+def breakable_pipeline(pipeline: Pipeline, settings: Settings, folder: Path) -> Iterator[BreakablePipeline]:
+    """A scratch system with workers for one test."""
+    with scratch_system(settings, folder) as system:
+        scratch = BreakablePipeline(pipeline, system)
+        try:
+            yield scratch
+        finally:
+            scratch.stop_workers()
+            pipeline.query("warehouse", f"DROP SCHEMA IF EXISTS {scratch.name} CASCADE")
+            pipeline.query(
+                "warehouse", "DELETE FROM trueup.progress WHERE topic = %s", (f"trueup.truth.{scratch.table}",)
+            )

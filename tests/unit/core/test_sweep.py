@@ -1,0 +1,54 @@
+"""The sweep's decision: which keys are gone, and what their deletion beats and loses to."""
+
+import pytest
+
+from tests.envelopes import CAPTURED, ORDERS, orders_codec
+from trueup.core.control import Sweep
+from trueup.core.sweep import brought_by_letter, deletion, swept_keys, version_of_sweep
+from trueup.core.truth_codec import TruthReader, peek
+from trueup.core.truth_schema import truth_schema
+from trueup.model.decision import DELETED_HASH, Held
+from trueup.model.event import Op
+from trueup.model.version import RANK_MAX, RANK_MIN, make_version
+
+A = b"a" * 16
+SWEEP = Sweep(epoch=2, offset=50, time_us=9_000_000)
+
+
+def test_keys_of_an_earlier_epoch_are_swept_and_no_others() -> None:
+    held = [
+        (b"gone", Held(make_version(1, 999), A)),
+        (b"brought", Held(make_version(2, 3), A)),
+        (b"deleted before", Held(make_version(1, 7), DELETED_HASH)),
+        (b"refused", Held(make_version(1, 8), A, 40)),
+        (b"newer", Held(make_version(3, 0), A)),
+    ]
+    assert swept_keys(held, {b"refused"}, 2) == [b"gone"]
+
+
+@pytest.mark.parametrize("ranked", [False, True])
+def test_a_deletion_beats_every_earlier_epoch_and_loses_to_every_later_change(ranked: bool) -> None:
+    version = version_of_sweep(SWEEP, ranked=ranked)
+    assert version > make_version(1, 2**60, RANK_MAX if ranked else 0)
+    assert version < make_version(2, 51, RANK_MIN if ranked else 0)
+    assert version < make_version(2, 51, 1 if ranked else 0)
+
+
+def test_the_truth_says_that_the_key_is_gone_and_why() -> None:
+    codec = orders_codec()
+    record = deletion(b'{"order_id":1}', version_of_sweep(SWEEP, ranked=False), SWEEP)
+    value = codec.encode(record)
+    assert peek(value) == Held(make_version(2, 50), DELETED_HASH)
+    reader = TruthReader()
+    reader.learn(codec.schema_id, truth_schema(ORDERS, CAPTURED))
+    read = reader.decode(record.key, value)
+    assert (read.op, read.row, read.commit_time_us) == (Op.DELETE, None, 9_000_000)
+    assert read.cause is not None
+    assert "epoch 2" in read.cause
+
+
+@pytest.mark.parametrize(
+    ("key", "epoch", "brought"), [(b"k", b"2", True), (b"k", b"1", False), (None, b"2", False), (b"k", b"x", False)]
+)
+def test_a_dead_letter_of_the_epoch_says_that_its_key_is_there(key: bytes | None, epoch: bytes, brought: bool) -> None:
+    assert brought_by_letter(key, {"trueup.epoch": epoch}, 2) is brought
