@@ -21,6 +21,7 @@ from trueup.stack.credentials import SUPERUSER, WRITER_ROLE, dsn, load_credentia
 SESSION_TIMEOUT_S = 6
 """The least a broker allows (group.min.session.timeout.ms): a worker that stands still is declared dead soon."""
 
+CAPTURE = "capture"
 DECIDE = "decide"
 NEIGHBOUR = "reporting"
 """The server that a new replica is given a database on."""
@@ -74,8 +75,9 @@ class Rig(Pipeline):
         self.processes.all_ready(120)
 
     def start_missing_workers(self) -> None:
-        """The decide worker and an apply worker for each replica, unless they run."""
-        wanted = {DECIDE: (DECIDE,)} | {apply_worker(name): ("apply", name) for name in self.replicas}
+        """The capture and decide workers and an apply worker for each replica, unless they run."""
+        wanted: dict[str, tuple[str, ...]] = {CAPTURE: (CAPTURE,), DECIDE: (DECIDE,)}
+        wanted |= {apply_worker(name): ("apply", name) for name in self.replicas}
         for name, arguments in wanted.items():
             if name not in self.processes.names():
                 self.processes.start(name, *arguments)

@@ -80,6 +80,7 @@ def test_workers_killed_under_load_lose_and_double_nothing(pipeline: Pipeline) -
 
 def test_sigterm_under_load_drains_and_loses_nothing(pipeline: Pipeline) -> None:
     """Each worker finishes what it has in flight and ends with 0 within 30 s; others take over where it stopped."""
+    pipeline.converged(180)
     pipeline.stop_workers()
     folder = pipeline.folder
     workers = WorkerProcesses(folder.project_dir, folder.state_dir, folder.log_dir, folder.environment())
@@ -89,10 +90,11 @@ def test_sigterm_under_load_drains_and_loses_nothing(pipeline: Pipeline) -> None
         for number in itertools.count():
             if writing.is_set():
                 return
-            write_orders(pipeline, 1_600_000 + number * 300, 200)
+            write_orders(pipeline, 3_000_000 + number * 300, 200)
 
     writer = threading.Thread(target=write, daemon=True)
     try:
+        workers.start("capture", "capture")
         workers.start("decide", "decide")
         for replica in REPLICAS:
             workers.start(f"apply-{replica}", "apply", replica)
@@ -111,7 +113,7 @@ def test_sigterm_under_load_drains_and_loses_nothing(pipeline: Pipeline) -> None
         pipeline.start_workers()
     writer.join(30)
     assert {end.worker: end.code for end in ends} == dict.fromkeys((e.worker for e in ends), 0), ends
-    assert len(ends) == 1 + len(REPLICAS)
+    assert len(ends) == 2 + len(REPLICAS)
     assert not workers.ended_by_themselves()
     pipeline.converged(120)
     orders_are_accounted_for(pipeline)
