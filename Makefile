@@ -112,6 +112,13 @@ chaos-kills: setup ## Workers killed, stopped, robbed of state under load; FAULT
 	$(BIN)/pytest -m chaos $(if $(SEED),--randomly-seed=$(SEED)) $(if $(FAULTS),--faults=$(FAULTS)) \
 		$(if $(ROUNDS),--rounds=$(ROUNDS)) $(PYTEST_ARGS) tests/chaos/test_kills.py
 
+# A smaller run: make bench-drain BENCH_ARGS=--quick
+BENCH_ARGS ?=
+
+.PHONY: bench-drain
+bench-drain: setup ## Drain of 200,000 captured changes beside a bare loop, memory, recovery; last line JSON
+	@$(BIN)/python -m tests.benchmarks.drain $(BENCH_ARGS)
+
 .PHONY: wheel
 wheel: setup ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
