@@ -14,12 +14,13 @@ from typing import Final
 from trueup.adapters.kafka_transactions import PartitionProducer
 from trueup.adapters.truth_log import TruthLog
 from trueup.core.capture_topic import CaptureLog
-from trueup.model.errors import Fenced, Refused
+from trueup.model.errors import Fenced, Refused, Retryable
 from trueup.model.registration import Table
 from trueup.model.settings import Settings
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory, begun
 
-_TRIES_MAX: Final = 10  # a worker that starts at this moment fences us once; some seconds pass before it can again
+_TRIES_MAX: Final = 20  # a worker that starts at this moment fences us once; a partition made now has no leader yet
+_PAUSE_S: Final = 0.5
 
 
 async def begin_epoch(
@@ -50,13 +51,14 @@ async def _begin_patiently(
     for _ in range(_TRIES_MAX):
         try:
             await _begin(settings, log, table, partition, epoch, identity)
-        except Fenced:
-            await asyncio.sleep(0)
+        except (Fenced, Retryable):
+            await asyncio.sleep(_PAUSE_S)
         else:
             return
     raise Refused(
-        f'partition {partition} of "{table.capture_topic}" is taken over again and again',
-        hint="see the logs of the decide workers: they end and start; then run the command again",
+        f'partition {partition} of "{table.capture_topic}" cannot be taken over',
+        detail=f"tried {_TRIES_MAX} times: decide workers take it back again and again, or Kafka does not answer",
+        hint="see the logs of the decide workers; then run the command again",
     )
 
 

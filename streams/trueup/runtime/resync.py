@@ -193,7 +193,7 @@ class Resync:
             provisioner.close()
 
     def _begin_at_partitions(self, on_progress: OnProgress) -> None:
-        total, done = len(self._reader.topics.ends([table.capture_topic for table in self._tables])), 0
+        total, done = self._answering(), 0
 
         def one_more() -> None:
             nonlocal done
@@ -201,6 +201,17 @@ class Resync:
             on_progress("partitions", done, total)
 
         asyncio.run(begin_epoch(self._settings, self._tables, self.run_note.epoch, self._identity, one_more))
+
+    def _answering(self) -> int:
+        """The number of capture partitions, once all answer: those made a moment ago have no leader yet."""
+        deadline = time.monotonic() + _SLOT_DEADLINE_S
+        while True:
+            try:
+                return len(self._reader.topics.ends([table.capture_topic for table in self._tables]))
+            except Unreachable:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL_S)
 
     async def _identity(self, table: Table) -> str:
         return (await asyncio.to_thread(self._identities, [table]))[table.capture_topic]
