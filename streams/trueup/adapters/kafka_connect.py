@@ -12,6 +12,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
+from trueup.adapters.http_answer import message_of
 from trueup.model.errors import Refused, Unreachable
 
 PART: Final = "connect"
@@ -214,14 +215,6 @@ def _data(answer: httpx.Response) -> Any:
             ) from exc
     raise Refused(
         f'"{PART}" refuses {answer.request.method} {answer.request.url.path}',
-        detail=f"status {answer.status_code}: {_message(answer)}",
+        detail=f"status {answer.status_code}: {message_of(answer)}",
         hint="correct what Connect names; its settings for TrueUp are in infra/README.md",
     )
-
-
-def _message(answer: httpx.Response) -> str:
-    try:
-        data = answer.json()
-    except ValueError:
-        return answer.reason_phrase
-    return str(data.get("message", data) if isinstance(data, dict) else data)[:1000]

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import httpx
 
+from trueup.adapters.http_answer import message_of
 from trueup.model.errors import Refused, SchemaChanged, Unreachable
 
 PART: Final = "registry"
@@ -76,7 +77,7 @@ class SchemaRegistry:
         if answer.status_code in {_CONFLICT, _UNPROCESSABLE}:
             raise SchemaChanged(
                 f'schema of "{subject}" cannot follow the registered one',
-                detail=_message(answer),
+                detail=message_of(answer),
                 hint="records under the old schema could no longer be read: undo the change of the columns "
                 "at the source, or register the table under a new name",
             )
@@ -98,7 +99,7 @@ class SchemaRegistry:
         except httpx.HTTPError as exc:
             raise Unreachable(PART, detail=f"{self.url}: {type(exc).__name__}: {exc}") from exc
         if answer.status_code >= _SERVER_ERROR:
-            raise Unreachable(PART, detail=f"{self.url}{_API}{path} answers {answer.status_code}: {_message(answer)}")
+            raise Unreachable(PART, detail=f"{self.url}{_API}{path} answers {answer.status_code}: {message_of(answer)}")
         return answer
 
 
@@ -106,7 +107,7 @@ def _data(answer: httpx.Response) -> dict[str, Any]:
     if not answer.is_success:
         raise Refused(
             f'"{PART}" refuses {answer.request.method} {answer.request.url.path}',
-            detail=f"status {answer.status_code}: {_message(answer)}",
+            detail=f"status {answer.status_code}: {message_of(answer)}",
             hint="see whether the address is that of a registry with the Confluent-compatible API, version 7",
         )
     try:
@@ -124,12 +125,3 @@ def _no_registry(answer: httpx.Response) -> Refused:
         detail=f"{answer.request.url.path} answers something else than a JSON object",
         hint="correct registry.url in trueup.toml, or TRUEUP_REGISTRY_URL",
     )
-
-
-def _message(answer: httpx.Response) -> str:
-    """What the registry says, short: for people, never to decide by."""
-    try:
-        data = answer.json()
-    except ValueError:
-        return answer.reason_phrase
-    return str(data.get("message", data) if isinstance(data, dict) else data)[:300]

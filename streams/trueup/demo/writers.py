@@ -5,6 +5,7 @@ The seed decides which transactions come in which order. What they do: shop_writ
 
 from __future__ import annotations
 
+import abc
 import random
 import threading
 import time
@@ -22,7 +23,7 @@ Changes = dict[str, int]
 Action = Callable[[Cursor], Changes]
 
 
-class Writer(threading.Thread):
+class Writer(threading.Thread, abc.ABC):
     """Commits transactions until stopped. A failure ends it and is kept for whoever asks."""
 
     def __init__(self, name: str, dsn: str, ledger: Ledger, *, seed: str, changes_per_s: float) -> None:
@@ -35,9 +36,9 @@ class Writer(threading.Thread):
         self._changes_per_s = changes_per_s
         self._stopped = threading.Event()
 
+    @abc.abstractmethod
     def actions(self) -> Sequence[tuple[int, Action]]:
         """Return kinds of transactions, with weights. An action that returns no changes has rolled back."""
-        raise NotImplementedError
 
     def run(self) -> None:
         """Commit, count, pause."""
