@@ -7,6 +7,7 @@ its bytes are the tail of the record and are hashed as they are. See `core.truth
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from typing import Any
@@ -18,6 +19,7 @@ from trueup.model.registration import Table
 from trueup.model.version import VERSION_BYTES
 
 
+@functools.lru_cache(maxsize=4096)  # asked for each record; registered columns are some hundred names
 def avro_name(column: str) -> str:
     """A column's name as an Avro name, the way Debezium adjusts it (field.name.adjustment.mode=avro)."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", column)
