@@ -33,7 +33,9 @@ class LaneConsumer(Protocol):
         ...
 
     async def seek_to(self, tp: TP, position: int) -> None:
-        """Reading goes on there."""
+        """Reading goes on there. Once it does, this returns without a pause: a fetch of an older generation may take
+        from there, and only a partition that is ready by then is read again from its position.
+        """
         ...
 
     async def last_stable_offsets(self) -> dict[TP, int]:
