@@ -14,8 +14,8 @@ from tests.simulation import campaign
 from tests.simulation.director import run_seed
 
 _TRACE_LINES: Final = 40
-_SEEDS_FOR_EVERY_POINT: Final = 2_000
-"""From so many seeds on, a crash point that was not hit is a finding: rare ones need some hundred seeds."""
+_SEEDS_FOR_EVERY_POINT: Final = 5_000
+"""From so many seeds on, a crash point that was not hit is a finding: the rarest is hit about once in 400 seeds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -41,3 +41,7 @@ LANE_EFFECTS = ("join group", "fetch", "hand over", "seek", "revoke", "leave gro
 
 EFFECTS = (*DECIDE_EFFECTS, *APPLY_EFFECTS, *LANE_EFFECTS)
 POINTS = tuple(f"{when} {effect}" for effect in EFFECTS for when in ("before", "after"))
+
+_SELDOM = ("recovery read", "producer stop", "count held", "write letters", "count letters", "leave group")
+SELDOM_REACHED = tuple(f"{when} {effect}" for effect in _SELDOM for when in ("before", "after"))
+"""Many runs never come there, so the faults aim at these more often."""

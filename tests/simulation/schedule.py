@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Literal, NamedTuple, NoReturn
 
-from tests.simulation.crash_points import POINTS
+from tests.simulation.crash_points import POINTS, SELDOM_REACHED
 
 FaultKind = Literal["kill", "pause", "error", "cut"]
 _LATENCY_S_MAX = 0.02  # of one effect; a network inside one site
@@ -54,16 +54,16 @@ class Faults:
     @classmethod
     def chosen(cls, rng: random.Random) -> Faults:
         """One to seven faults: a run reaches a point between once in many seeds and some hundred times."""
-        return cls(
-            [
-                Fault(
-                    rng.choice(POINTS),
-                    1 + int(rng.expovariate(rng.choice((0.1, 1.5)))),
-                    rng.choices(("kill", "pause", "error", "cut"), (45, 25, 20, 10))[0],
-                    rng.uniform(2, 40),
-                )
-                for _ in range(rng.randint(1, 7))
-            ]
+        return cls([cls._one(rng) for _ in range(rng.randint(1, 7))])
+
+    @staticmethod
+    def _one(rng: random.Random) -> Fault:
+        points, rate = rng.choice(((POINTS, 0.1), (POINTS, 1.5), (SELDOM_REACHED, 2.0)))
+        return Fault(
+            rng.choice(points),
+            1 + int(rng.expovariate(rate)),
+            rng.choices(("kill", "pause", "error", "cut"), (45, 25, 20, 10))[0],
+            rng.uniform(2, 40),
         )
 
     def met(self, point: str) -> Fault | None:
@@ -205,7 +205,7 @@ class Process:
         """
         if not self.alive:
             raise Ended
-        if self._random() < 0.5:  # else at once: some effects follow each other without anybody between them
+        if self._random() < 0.4:  # else at once: some effects follow each other without anybody between them
             await self.passes(self._random() * _LATENCY_S_MAX * self.slowness)
         if self.strike(point, error):
             await self.passes(0)
