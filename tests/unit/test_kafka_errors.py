@@ -1,6 +1,7 @@
 """Every exception of aiokafka has one of our classes, by its class and never by its text."""
 
 import inspect
+from asyncio import IncompleteReadError
 
 import pytest
 from aiokafka import errors as kafka
@@ -47,9 +48,18 @@ def test_the_table_names_errors_that_exist() -> None:
     assert EXPECTED.keys() <= {cls.__name__ for cls in ALL}
 
 
-@pytest.mark.parametrize("error", [OSError("gone"), TimeoutError(), ConnectionResetError(), ValueError("text")])
-def test_what_is_no_error_of_kafka_is_time_as_well(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError("gone"), TimeoutError(), ConnectionResetError(), IncompleteReadError(b"", 4)]
+)
+def test_a_broken_connection_is_time_as_well(error: Exception) -> None:
     assert isinstance(from_kafka(error, "connecting"), Unreachable)
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("x"), AttributeError("x"), KeyError("x"), AssertionError(), ValueError("x")]
+)
+def test_an_error_in_the_program_ends_the_process_instead_of_being_tried_for_ever(error: Exception) -> None:
+    assert from_kafka(error, "committing a batch of orders/2").next_step is NextStep.EXIT
 
 
 @pytest.mark.parametrize("text", ["ProducerFenced", "UnknownTopicOrPartition", "Authorization failed", "too large"])

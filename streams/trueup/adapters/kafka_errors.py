@@ -6,7 +6,7 @@ from typing import Final
 
 from aiokafka import errors as kafka
 
-from trueup.model.errors import DecodeFailed, Fenced, Stop, TopicChanged, TrueUpError, Unreachable
+from trueup.model.errors import BrokenInvariant, DecodeFailed, Fenced, Stop, TopicChanged, TrueUpError, Unreachable
 
 # A newer producer with the same transactional id exists: this process is the zombie. TransactionCoordinatorFenced is
 # about brokers and retriable; it is not among them.
@@ -20,6 +20,8 @@ _DENIED: Final = (
     kafka.AuthenticationFailedError,
     kafka.SaslAuthenticationFailed,
 )
+# TimeoutError is an OSError, asyncio's IncompleteReadError an EOFError.
+_TIME: Final = (kafka.KafkaError, OSError, EOFError)
 _TOO_LARGE: Final = (kafka.MessageSizeTooLargeError, kafka.RecordTooLargeError, kafka.RecordListTooLargeError)
 
 
@@ -37,6 +39,11 @@ def from_kafka(exc: BaseException, doing: str) -> TrueUpError:
         return Stop("Kafka denies the worker access", detail=detail, hint="see the ACLs in infra/README.md")
     if isinstance(exc, _TOO_LARGE):
         return DecodeFailed("a record is larger than the topic allows", detail=detail, hint="raise max.message.bytes")
-    # Everything else is time: leaders move, coordinators load, connections break, requests time out. A producer whose
-    # state is unknown is thrown away by the caller, so a retry starts from the committed state.
-    return Unreachable("kafka", detail=detail)
+    if isinstance(exc, _TIME):
+        # Leaders move, coordinators load, connections break, requests time out. A producer whose state is unknown is
+        # thrown away by the caller, so a retry starts from the committed state.
+        return Unreachable("kafka", detail=detail)
+    # Not the broker's doing: tried again it would fail for ever, and look like an outage.
+    return BrokenInvariant(
+        "an error in the program, met while talking to Kafka", detail=detail, hint="see the traceback"
+    )
