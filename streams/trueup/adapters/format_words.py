@@ -13,6 +13,7 @@ NODE_WORDS: Final[dict[str, str]] = {
     "Table": "a table registration",
     "Owner": "the owner of a table",
     "Source": "the source of a table",
+    "Conflicts": "the conflicts of a table",
     "ColumnVersion": "a version by column",
     "Cause": "the cause of a table",
     "Window": "a window",
@@ -39,6 +40,9 @@ EXAMPLES: Final[dict[str, str]] = {
     "ddl_dsn": "${env:SHOP_DSN}",
     "epoch": "1",
     "owner": "{system: shop, team: order desk}",
+    "writers": "[shop, crm]",
+    "conflicts": "{policy: last_write_wins}",
+    "policy": "last_write_wins",
     "source": "{table: public.orders}",
     "table": "public.orders",
     "key": "[order_id]",
@@ -64,10 +68,13 @@ EXAMPLES: Final[dict[str, str]] = {
     "cast": '"numeric(12,2)"',
 }
 
+# Fields of which a node needs one; the first is the usual one.
+ONE_NEEDED: Final[dict[str, tuple[str, ...]]] = {"Table": ("owner", "writers")}
+
 # Design sections 4 to 11: fields and values that later issues bring.
 NOT_YET_FIELDS: Final[dict[str, frozenset[str]]] = {
     "System": frozenset({"heartbeat"}),
-    "Table": frozenset({"writers", "policy", "evolve", "effects", "rules", "mask", "columns", "requests", "cases"}),
+    "Table": frozenset({"policy", "evolve", "effects", "rules", "mask", "columns", "requests", "cases"}),
     "Check": frozenset({"rule", "when"}),
     "Copy": frozenset({"rules", "effects", "filter"}),
     "ColumnVersion": frozenset({"policy", "prefer"}),

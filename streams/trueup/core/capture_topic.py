@@ -80,7 +80,7 @@ def made_anew(table: Table, partition: int, offset: int) -> TopicChanged:
 
 def cure(table: Table) -> str:
     """The command that mends every such loss."""
-    return f"trueup resync {table.owner.system}"
+    return f"trueup resync {table.reference}"
 
 
 def _changed(table: Table, what: str, detail: str) -> TopicChanged:

@@ -14,19 +14,20 @@ import msgspec
 
 from trueup.core.authority import check_authority
 from trueup.core.avro_types import avro_primitive, is_array
+from trueup.core.conflicts import Change, ConflictRules, settle
 from trueup.core.decode import EnvelopeDecoder, decode
 from trueup.core.exact_text import ExactRow, Inexact
-from trueup.core.ordering import Guard, check_position, compare, version_of
+from trueup.core.ordering import Guard, check_position, compare, rank_of, version_of
 from trueup.core.route import route
 from trueup.core.rules import cause_of, check_row, compile_table_checks
-from trueup.core.truth_codec import DELETED_HASH, TruthCodec, hash_row
+from trueup.core.truth_codec import DELETED_HASH, TruthCodec, hash_row, held_whole
 from trueup.core.truth_schema import avro_name
 from trueup.core.validate import Hole, validate
-from trueup.model.decision import Apply, Decision, Escalate, Held, Outcome, Reject, Skip, TruthRecord
+from trueup.model.decision import Again, Apply, Decision, Escalate, Held, Outcome, Reject, Skip, TruthRecord
 from trueup.model.event import ChangeEvent, Ignorable, LogRecord, Op
 from trueup.model.registration import ColumnVersion, Table
 from trueup.model.rule_function import RuleFunction
-from trueup.model.version import offset_of
+from trueup.model.version import Version, offset_of, rank_in
 
 _NEVER_TOASTED: Final = frozenset({"int", "long", "boolean", "float", "double"})
 
@@ -34,17 +35,23 @@ _NEVER_TOASTED: Final = frozenset({"int", "long", "boolean", "float", "double"})
 class DecidePlan:
     """A registration compiled for deciding: everything `decide` needs besides the record and the held state.
 
-    :param hole: unavailable.value.placeholder of the owner's connector.
+    :param hole: unavailable.value.placeholder of the owner's connector; `more_holes`: of the other writers.
     :param functions: of the project's rules module.
     :raises ValueError: a check names a column or a function that there is not.
     """
 
     def __init__(
-        self, table: Table, codec: TruthCodec, hole: str, functions: Mapping[str, RuleFunction] | None = None
+        self,
+        table: Table,
+        codec: TruthCodec,
+        hole: str,
+        functions: Mapping[str, RuleFunction] | None = None,
+        *,
+        more_holes: Iterable[str] = (),
     ) -> None:
         self.table = table
         self.codec = codec
-        self.hole = Hole(hole)
+        self.hole = Hole(hole, *more_holes)
         self.decoders: dict[int, EnvelopeDecoder] = {}
         self.key_columns = frozenset(map(avro_name, table.key))
         columns = codec.captured.columns
@@ -54,6 +61,9 @@ class DecidePlan:
         self.exact = ExactRow(columns, table.key, avro_name)
         self.checks = compile_table_checks(table, codec.captured, functions or {})
         self.version_column = _with_avro_name(table.version)
+        self.conflicts = ConflictRules.of(table, self.version_column) if table.several_writers else None
+        self.keeps_rows = table.keeps_rows
+        self.needs_before = bool(self.checks) or self.conflicts is not None
 
 
 def _with_avro_name(version: Any) -> ColumnVersion | None:
@@ -77,9 +87,10 @@ def decide(record: LogRecord, held: Held | None, guard: Guard, plan: DecidePlan)
     if refusal is not None:
         return refusal, guard
 
-    moved = check_position(event, guard)
-    if isinstance(moved, Skip):
-        return moved, guard
+    own = check_position(event, guard if plan.conflicts is None else guard.of(event.system))
+    if isinstance(own, Skip):
+        return own, guard
+    moved = own if plan.conflicts is None else guard.moved(event.system, own)
     event = _exact(event, plan)
     if isinstance(event, Reject):
         return event, moved
@@ -92,9 +103,19 @@ def decide(record: LogRecord, held: Held | None, guard: Guard, plan: DecidePlan)
     if isinstance(row_bytes, Reject):
         return row_bytes, moved
     content_hash = DELETED_HASH if row_bytes is None else hash_row(row_bytes)
-    verdict = compare(event, version, content_hash, held, plan.version_column)
-    if verdict is not None:
-        return verdict, moved
+    origin = None
+    if plan.conflicts is None:  # one owner
+        verdict = compare(event, version, content_hash, held, plan.version_column)
+        if verdict is not None:
+            return verdict, moved
+    else:
+        origin = event.system
+        settled = settle(
+            _change(event, version, content_hash, max(moved.epoch, event.epoch), plan), held, plan.conflicts
+        )
+        if not isinstance(settled, bytes):
+            return settled, moved
+        version = settled
 
     # Nothing is asked of a delete. Rows of a snapshot carry the time of the snapshot, not of a commit.
     commit_time_us = None if event.op is Op.READ else event.commit_time_us
@@ -102,7 +123,23 @@ def decide(record: LogRecord, held: Held | None, guard: Guard, plan: DecidePlan)
     if not isinstance(flags, tuple):
         return flags, moved
     cause = cause_of(event.before if row is None else row, plan.table)
-    return route(event, version, content_hash, row_bytes, flags, cause), moved
+    return route(event, version, content_hash, row_bytes, flags, cause, origin), moved
+
+
+def _change(event: ChangeEvent, version: Version, content_hash: bytes, epoch: int, plan: DecidePlan) -> Change:
+    """What the policies of several writers are asked about.
+
+    :param epoch: the highest that began in the partition.
+    """
+    before = event.before
+    try:
+        before_hash = None if before is None else hash_row(plan.codec.encode_row(before))
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        before_hash = None  # the source's column changed meanwhile; then nobody can say that the two agree
+    # A delete is as new as the row it deletes: its rank is that of `before`.
+    column = plan.version_column
+    base = None if before is None or column is None else rank_of(before.get(column.column))
+    return Change(event, epoch, offset_of(version), rank_in(version), content_hash, base, before_hash)
 
 
 def _row_bytes(row: dict[str, Any], plan: DecidePlan) -> bytes | Reject:
@@ -116,14 +153,16 @@ def _row_bytes(row: dict[str, Any], plan: DecidePlan) -> bytes | Reject:
 def _exact(event: ChangeEvent, plan: DecidePlan) -> ChangeEvent | Reject:
     """The event with values as PostgreSQL writes them."""
     if event.row is None:
-        return event
+        if plan.conflicts is None:
+            return event
+        return msgspec.structs.replace(event, before=_exact_before(event, plan))
     try:
         row = plan.exact.of(event.row, snapshot=event.op is Op.READ)
     except Inexact as exc:
         return Reject("validate", "ValueInexact", f'column "{exc.field}": {exc.reason}', exc.hint)
     except (TypeError, ValueError, AttributeError) as exc:
         return _type_changed(exc)
-    before = _exact_before(event, plan) if plan.checks else event.before
+    before = _exact_before(event, plan) if plan.needs_before else event.before
     if row is event.row and before is event.before:
         return event
     return msgspec.structs.replace(event, row=row, before=before)
@@ -140,6 +179,10 @@ def _exact_before(event: ChangeEvent, plan: DecidePlan) -> dict[str, Any] | None
 def _type_changed(exc: Exception) -> Reject:
     reason = f"a column has another type than the registered one: {type(exc).__name__}"
     return Reject("validate", "TypeChanged", reason, "see what changed at the source, then: trueup apply")
+
+
+def _held(truth: TruthRecord) -> Held:
+    return Held(truth.version, truth.content_hash) if truth.encoded is None else held_whole(truth.encoded)
 
 
 class BatchDecision(msgspec.Struct):
@@ -163,15 +206,21 @@ def decide_batch(
         decision, batch.guard = decide(record, known, batch.guard, plan)
         match decision:
             case Apply(truth=truth):
+                if plan.keeps_rows:
+                    truth = msgspec.structs.replace(truth, encoded=plan.codec.encode(truth))
                 batch.truths.append(truth)
-                batch.held[key] = Held(truth.version, truth.content_hash)
+                batch.held[key] = _held(truth)
                 outcome = Outcome.APPLIED
+            case Again(truth=truth):
+                batch.truths.append(truth)
+                batch.held[key] = _held(truth)
+                outcome = Outcome.STALE
             case Skip():
                 outcome = decision.outcome
             case Reject() | Escalate():
                 batch.dead.append((record, decision))
                 if known is not None and record.offset > max(offset_of(known.version), known.refused_at):
-                    batch.held[key] = Held(known.version, known.content_hash, record.offset)
+                    batch.held[key] = msgspec.structs.replace(known, refused_at=record.offset)
                 outcome = Outcome.REJECTED if isinstance(decision, Reject) else Outcome.ESCALATED
             case _:
                 assert_never(decision)

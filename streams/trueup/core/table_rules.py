@@ -26,6 +26,7 @@ _KEY_CASTS: Final = frozenset({"text", "integer", "bigint", "numeric"})
 def problems_of_table(table: Table, file: str) -> list[Problem]:
     """All mistakes one registration holds by itself."""
     found: list[Mistake] = [
+        *_authority_mistakes(table),
         *_source_mistakes(table),
         *_key_mistakes(table),
         *_version_mistakes(table),
@@ -71,6 +72,52 @@ def _key_mistakes(table: Table) -> Iterator[Mistake]:
         yield from identifier_mistakes(column, ("key", index))
         if column in table.key[:index]:
             yield ("key", index), f'column "{column}" stands in the key twice', "name each key column once"
+
+
+def _authority_mistakes(table: Table) -> Iterator[Mistake]:
+    writers = table.writers
+    if table.owner is None and not writers:
+        yield (
+            ("table",),
+            "table has no owner",
+            "write owner: {system: ...}, or writers: [...] where several systems may",
+        )
+        return
+    if table.owner is not None and writers:
+        yield ("writers",), "table has an owner and writers", "an owner is the only system that may change the table"
+        return
+    if len(writers) == 1:
+        yield ("writers",), "one writer is an owner", f"write owner: {{system: {writers[0]}}}"
+    for index, writer in enumerate(writers):
+        if writer in writers[:index]:
+            yield ("writers", index), f'writer "{writer}" is named twice', "name each writer once"
+        for place, copy in enumerate(table.replicas):
+            if copy.replica == writer:
+                primary = f'replica "{writer}" is a writer of the table: it is kept equal without a copy'
+                yield ("replicas", place, "replica"), primary, "remove it from replicas"
+    yield from _conflict_mistakes(table)
+
+
+def _conflict_mistakes(table: Table) -> Iterator[Mistake]:
+    conflicts, path = table.conflicts, ("conflicts", "policy")
+    if conflicts is None:
+        if table.writers:
+            primary = "several writers need a policy for changes they make without knowing of each other"
+            yield ("writers",), primary, "write conflicts: {policy: last_write_wins}, or another policy"
+        return
+    if not table.writers:
+        yield ("conflicts",), "one owner has no conflicts", "remove conflicts, or name writers"
+        return
+    ordered, policy = isinstance(table.version, ColumnVersion), conflicts.policy
+    if policy in {"last_write_wins", "version_comparison"} and not ordered:
+        hint = "{column: updated_at, uncertainty: 2s}" if policy == "last_write_wins" else "{column: row_version}"
+        yield path, f"policy {policy} needs a version column", f"write version: {hint}"
+    elif policy in {"prefer", "escalate"} and ordered:
+        yield path, f"policy {policy} does not look at a version column", "remove version, or choose another policy"
+    if policy == "prefer" and conflicts.system not in table.writers:
+        yield path, "policy prefer needs the writer that is preferred", f"write system: {' or '.join(table.writers)}"
+    elif policy != "prefer" and conflicts.system is not None:
+        yield ("conflicts", "system"), f"policy {policy} prefers nobody", "remove system, or write policy: prefer"
 
 
 def _version_mistakes(table: Table) -> Iterator[Mistake]:

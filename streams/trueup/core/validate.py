@@ -26,19 +26,21 @@ class Hole:
 
     Text, bytes, an hstore of one pair; arrays of one text, bytes or UUID, or of the placeholder's bytes as numbers.
 
-    :param text: the connector's unavailable.value.placeholder.
+    :param texts: the connector's unavailable.value.placeholder; of several writers those of all.
     """
 
-    def __init__(self, text: str) -> None:
-        data = text.encode()
-        self._values = (text, data, json.dumps({text: text}, separators=(",", ":")))
-        self._elements = (text, data, _name_uuid(data))
-        self._numbers = list(data)
+    def __init__(self, *texts: str) -> None:
+        pairs = [(text, text.encode()) for text in texts]
+        self._values = tuple(
+            shape for text, data in pairs for shape in (text, data, json.dumps({text: text}, separators=(",", ":")))
+        )
+        self._elements = tuple(shape for text, data in pairs for shape in (text, data, _name_uuid(data)))
+        self._numbers = [list(data) for _, data in pairs]
 
     def is_in(self, value: object) -> bool:
         """Whether the value is the placeholder. A longer text that holds it is somebody's text."""
         if isinstance(value, list):
-            return (len(value) == 1 and value[0] in self._elements) or value == self._numbers
+            return (len(value) == 1 and value[0] in self._elements) or value in self._numbers
         return value in self._values
 
 

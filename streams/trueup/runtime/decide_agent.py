@@ -118,6 +118,7 @@ class DecideHandler:
                 tp.partition,
                 topics.truth.encode(),
                 self._open_store,
+                keeps_rows=plan.keeps_rows,
             )
             read, seconds = await table.catch_up()  # 3
             self._metrics.recovered(plan.table.table, read, seconds)

@@ -106,9 +106,9 @@ def _decide_plan(
             file=str(truth_schema_path(settings, table.table)),
             hint="run: trueup apply",
         )
-    hole = unavailable_value(kafka.cluster_id, table.owner.system)
+    hole, *more_holes = (unavailable_value(kafka.cluster_id, system) for system in table.systems)
     try:
-        return DecidePlan(table, TruthCodec(schema, schema_id), hole, project.functions)
+        return DecidePlan(table, TruthCodec(schema, schema_id), hole, project.functions, more_holes=more_holes)
     except ValueError as error:
         raise _not_applied(table, settings, error) from error
 
