@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.forged_records import Forged, Forger
 from tests.integration.breakable_pipeline import BreakablePipeline, breakable_pipeline
-from tests.integration.forged_records import Forger
 from tests.pipeline import Pipeline
 from tests.waiting import eventually
 from trueup.core.connector_config import heartbeat_topic
@@ -103,15 +103,11 @@ def test_f25_times_that_are_equal_or_go_back_have_no_say_in_the_order(
 ) -> None:
     """The clock of the source jumps by an hour, forth and back; its log goes on."""
     (last,) = changed(scratch, forger, 4, "true")
-    envelope = forger.envelope(last)
-    commit, change = msgspec.json.decode(envelope["source"]["sequence"], type=list[str])
-    written = []
-    for number, jump_us in enumerate([HOUR_US, -HOUR_US, -HOUR_US, 0], start=1):
-        time_us = envelope["source"]["ts_us"] + jump_us
-        sequence = msgspec.json.encode([commit, str(int(change) + number)]).decode()
-        source = {"ts_us": time_us, "ts_ms": time_us // 1000, "sequence": sequence}
-        note = "true" if jump_us == 0 else f"jump {number}"
-        written.append(forger.altered(last, source=source, op="u", after=envelope["after"] | {"note": note}))
+    row = forger.envelope(last)["after"]
+    jumps = [HOUR_US, -HOUR_US, -HOUR_US]
+    rows = [row | {"note": f"jump {number}"} for number in (1, 2, 3)] + [row]
+    changes = [Forged("u", None, after, jump_us) for after, jump_us in zip(rows, [*jumps, 0], strict=True)]
+    written = forger.following(last, key_of(4), changes)
     before = totals(scratch)
     forger.write(written[:3])
     scratch.decided()

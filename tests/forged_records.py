@@ -22,6 +22,15 @@ _FRAME_BYTES = 5
 _WITHIN_S = 20.0
 
 
+class Forged(msgspec.Struct, frozen=True):
+    """A change that never was. `jump_us` is how far its commit time lies from that of the record before it."""
+
+    op: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    jump_us: int
+
+
 class Forger:
     """Writes to one capture topic as somebody who may write to it."""
 
@@ -53,6 +62,29 @@ class Forger:
         fastavro.schemaless_writer(out, self._schema(record), envelope)
         assert record.value is not None
         return msgspec.structs.replace(record, value=record.value[:_FRAME_BYTES] + out.getvalue())
+
+    def newest_changes(self) -> dict[int, LogRecord]:
+        """By partition the newest record that is a change with a position, whose row is there after it."""
+        found: dict[int, LogRecord] = {}
+        for record in self._reader.read(self.topic):
+            if record.key is not None and record.value and record.value[0] == 0:
+                envelope = self.envelope(record)
+                if envelope["op"] in {"c", "u"} and envelope["source"]["sequence"]:
+                    found[record.partition] = record
+        return found
+
+    def following(self, record: LogRecord, key: bytes, changes: Sequence[Forged]) -> list[LogRecord]:
+        """Changes of a key right behind a record in the source's log, each at a time of its own."""
+        source = self.envelope(record)["source"]
+        commit, change = msgspec.json.decode(source["sequence"], type=list[str | None])
+        made = []
+        for number, forged in enumerate(changes, start=1):
+            time_us = source["ts_us"] + forged.jump_us
+            sequence = msgspec.json.encode([commit, str(int(change or "0") + number)]).decode()
+            claim = {"ts_us": time_us, "ts_ms": time_us // 1000, "sequence": sequence}
+            altered = self.altered(record, source=claim, op=forged.op, before=forged.before, after=forged.after)
+            made.append(msgspec.structs.replace(altered, key=key))
+        return made
 
     def write(self, records: Sequence[LogRecord]) -> None:
         """Append them in order, each to the partition it names."""
