@@ -74,7 +74,7 @@ def note_at_copy(scratch: BreakablePipeline, row_id: int) -> str:
 
 
 def test_f27_repeated_events_and_suffixes_change_nothing(scratch: BreakablePipeline, forger: Forger) -> None:
-    """A capture without exactly-once writes an event again, or everything since its last offset again."""
+    """F-27: a capture without exactly-once writes an event again, or everything since its last offset again."""
     _, second, third = changed(scratch, forger, 1, "v1", "v2", "v3")
     before, truths = totals(scratch), scratch.pipeline.committed_records(f"trueup.truth.{scratch.table}")
     forger.write([third, second, third])
@@ -85,6 +85,7 @@ def test_f27_repeated_events_and_suffixes_change_nothing(scratch: BreakablePipel
 
 
 def test_f28_a_late_older_change_neither_overtakes_nor_resurrects(scratch: BreakablePipeline, forger: Forger) -> None:
+    """F-28: of an earlier position, or of an epoch that is over."""
     older, _ = changed(scratch, forger, 2, "old", "new")
     deleted, _ = changed(scratch, forger, 3, "old", "new")
     scratch.execute("DELETE FROM orders WHERE id = 3")
@@ -101,7 +102,7 @@ def test_f28_a_late_older_change_neither_overtakes_nor_resurrects(scratch: Break
 def test_f25_times_that_are_equal_or_go_back_have_no_say_in_the_order(
     scratch: BreakablePipeline, forger: Forger
 ) -> None:
-    """The clock of the source jumps by an hour, forth and back; its log goes on."""
+    """F-25: the clock of the source jumps by an hour, forth and back; its log goes on."""
     (last,) = changed(scratch, forger, 4, "true")
     row = forger.envelope(last)["after"]
     jumps = [HOUR_US, -HOUR_US, -HOUR_US]
@@ -169,6 +170,7 @@ def malformed(forger: Forger, good: LogRecord) -> dict[str, LogRecord]:
 def test_f41_each_malformed_record_is_a_dead_letter_and_the_next_goes_on(
     scratch: BreakablePipeline, forger: Forger
 ) -> None:
+    """F-41: with its offset, in order; the worker lives, the metric counts."""
     (good,) = changed(scratch, forger, 5, "good")
     assert scratch.workers is not None
     pids, before, known = scratch.workers.pids(), totals(scratch), rejected_of(scratch)
@@ -203,7 +205,7 @@ def rejected_of(scratch: BreakablePipeline) -> int:
 def test_f42_foreign_messages_are_ignored_or_rejected_and_stop_nobody(
     scratch: BreakablePipeline, forger: Forger
 ) -> None:
-    """A tombstone, a logical message, a heartbeat, and a row of another table, in its own schema."""
+    """F-42: a tombstone, a logical message, a heartbeat, and a row of another table, in its own schema."""
     (good,) = changed(scratch, forger, 6, "good")
     heartbeat = next(iter(scratch.reader.read(heartbeat_topic(scratch.name))))
     other = next(record for record in scratch.reader.read("shop.public.orders") if record.value is not None)
@@ -222,7 +224,7 @@ def test_f42_foreign_messages_are_ignored_or_rejected_and_stop_nobody(
 
 
 def test_f43_records_of_an_aborted_transaction_are_never_seen(scratch: BreakablePipeline, forger: Forger) -> None:
-    """Connect with exactly-once writes such records when it is killed; its next task writes the changes again."""
+    """F-43: Connect with exactly-once writes such records when it is killed; its next task writes the changes again."""
     good, _ = changed(scratch, forger, 7, "first", "second")
     before = totals(scratch)
     aborted = forger.altered(good, after=forger.envelope(good)["after"] | {"note": "aborted"})
@@ -240,7 +242,7 @@ def test_f43_records_of_an_aborted_transaction_are_never_seen(scratch: Breakable
 
 
 def test_f45_a_forged_change_is_rejected_whatever_it_claims(scratch: BreakablePipeline, forger: Forger) -> None:
-    """Of a system or a table that does not own the data. (That nobody else may write to the topic is for ACLs.)"""
+    """F-45: of a system or a table that does not own the data. (Who may write at all is for ACLs.)"""
     (good,) = changed(scratch, forger, 8, "good")
     row = forger.envelope(good)["after"] | {"note": "forged"}
     before = totals(scratch)
