@@ -32,7 +32,7 @@ from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 
 STOPPED_WITHIN_S = 30.0
 NAMED_WITHIN_S = 60.0
-RESYNC_WITHIN_S = 300.0
+RESYNC_WITHIN_S = 420.0
 
 Command = Callable[..., CompletedProcess[str]]
 

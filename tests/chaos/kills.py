@@ -76,6 +76,7 @@ def workers_terminated(rig: Rig, dice: random.Random, report: Report) -> None:
     """F-05: SIGTERM under load. Each worker finishes what it has in flight and ends with 0 in time."""
     threading.Event().wait(dice.uniform(2, 6))
     _terminate_all(rig, report)
+    _start_all(rig)
 
 
 def workers_terminated_in_a_write(rig: Rig, dice: random.Random, report: Report) -> None:
@@ -90,6 +91,7 @@ def workers_terminated_in_a_write(rig: Rig, dice: random.Random, report: Report)
         )
         threading.Event().wait(dice.uniform(0, 1))
         _terminate_all(rig, report)
+    _start_all(rig)
 
 
 def _waiting_for_locks(rig: Rig, replica: str) -> int:
@@ -105,6 +107,9 @@ def _terminate_all(rig: Rig, report: Report) -> None:
     report.findings += [
         Finding(Anomaly.UNCLEAN_EXIT, f"{end.worker}: {end.code} after {end.seconds:.1f} s") for end in ends if end.code
     ]
+
+
+def _start_all(rig: Rig) -> None:
     rig.start_missing_workers()
     rig.processes.all_ready(BACK_WITHIN_S)
 
