@@ -14,11 +14,17 @@ from trueup.model.event import ChangeEvent, Op
 
 STAGE: Final = "validate"
 _decode_key = msgspec.json.Decoder(dict[str, Any]).decode
+_encode_key = msgspec.json.Encoder().encode
 
 
 def key_values(key: bytes) -> dict[str, Any]:
     """The captured key (schemaless JSON object) as values by column. Raises msgspec.MsgspecError."""
     return _decode_key(key)
+
+
+def _says_a_name_twice(key: bytes, values: dict[str, Any]) -> bool:
+    """Such a key would be another key for the row it decodes to. Connect's own bytes are told by writing them again."""
+    return _encode_key(values) != key and len(json.loads(key, object_pairs_hook=list)) != len(values)
 
 
 class Hole:
@@ -59,6 +65,8 @@ def validate(event: ChangeEvent, key_columns: frozenset[str], toastable: tuple[s
         key = _decode_key(event.key)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Reject(STAGE, "KeyMalformed", "the key is not a JSON object", "see key.converter of the connector")
+    if _says_a_name_twice(event.key, key):
+        return Reject(STAGE, "KeyMalformed", "the key names a column twice", "see who may write to the capture topic")
     if key.keys() != key_columns:
         return Reject(
             STAGE,

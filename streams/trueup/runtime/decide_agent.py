@@ -19,14 +19,15 @@ from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.truth_log import TruthLog
 from trueup.adapters.truth_store import TruthStore
+from trueup.core.authority import check_authority
 from trueup.core.capture_topic import CaptureLog
 from trueup.core.control import Sweep, order_of, segments
-from trueup.core.decode import EnvelopeDecoder, schema_ids
+from trueup.core.decode import EnvelopeDecoder, decode, schema_ids
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch
 from trueup.model.decision import Escalate, Held, Outcome, Reject, Skip
 from trueup.model.errors import DeadLetterCapReached, SchemaChanged
-from trueup.model.event import LogRecord
+from trueup.model.event import ChangeEvent, LogRecord
 from trueup.model.registration import Table
 from trueup.model.settings import Settings
 from trueup.runtime.capture_check import check_capture
@@ -227,8 +228,11 @@ class DecideHandler:
                 decoder = EnvelopeDecoder(schema)
             except ValueError:
                 continue
-            _check_columns(decoder, plan)
-            plan.decoders[schema_id] = decoder
+            changed = _columns_changed(decoder, plan)
+            if changed is None:
+                plan.decoders[schema_id] = decoder
+            elif any(_is_of_owner(record, schema_id, decoder, plan.table) for record in records):
+                raise changed  # else somebody wrote another table's records here: decode rejects them one by one
 
     def _check_cap(self, memory: PartitionMemory, plan: DecidePlan) -> None:
         cap = self._settings.worker.dead_letters_per_table_max
@@ -241,18 +245,24 @@ class DecideHandler:
             )
 
 
-def _check_columns(decoder: EnvelopeDecoder, plan: DecidePlan) -> None:
+def _columns_changed(decoder: EnvelopeDecoder, plan: DecidePlan) -> SchemaChanged | None:
     """The captured columns must be the registered ones: a column unknown to the truth would be dropped silently."""
     registered = tuple(field["name"] for field in plan.codec.row_schema["fields"])
     if set(decoder.row_fields) == set(registered):
-        return
+        return None
     added = sorted(set(decoder.row_fields) - set(registered))
     gone = sorted(set(registered) - set(decoder.row_fields))
-    raise SchemaChanged(
+    return SchemaChanged(
         f'the columns of "{plan.table.source.table}" changed at the source',
         detail=f"added: {', '.join(added) or 'none'}; gone: {', '.join(gone) or 'none'}",
         hint="run: trueup apply, then start the worker again",
     )
+
+
+def _is_of_owner(record: LogRecord, schema_id: int, decoder: EnvelopeDecoder, table: Table) -> bool:
+    """Whether a record in this schema is a change of the table by its owner."""
+    event = decode(record, {schema_id: decoder}) if schema_id in schema_ids([record]) else None
+    return isinstance(event, ChangeEvent) and check_authority(event, table) is None
 
 
 def _outgoing(decision: BatchDecision, plan: DecidePlan) -> list[Outgoing]:
