@@ -64,12 +64,12 @@ class Forger:
         return msgspec.structs.replace(record, value=record.value[:_FRAME_BYTES] + out.getvalue())
 
     def newest_changes(self) -> dict[int, LogRecord]:
-        """By partition the newest record that is a change with a position, whose row is there after it."""
+        """By partition the newest record that is a change with a position: nothing in the log is behind it."""
         found: dict[int, LogRecord] = {}
         for record in self._reader.read(self.topic):
             if record.key is not None and record.value and record.value[0] == 0:
                 envelope = self.envelope(record)
-                if envelope["op"] in {"c", "u"} and envelope["source"]["sequence"]:
+                if envelope["op"] in {"c", "u", "d"} and envelope["source"]["sequence"]:
                     found[record.partition] = record
         return found
 
