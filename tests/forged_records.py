@@ -13,6 +13,7 @@ import fastavro
 import msgspec
 from confluent_kafka import Producer
 
+from tests.committed_reader import quiet_client
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.topic_reader import TopicReader
 from trueup.model.event import LogRecord
@@ -88,13 +89,12 @@ class Forger:
 
     def write(self, records: Sequence[LogRecord]) -> None:
         """Append them in order, each to the partition it names."""
-        producer = Producer({"bootstrap.servers": self._servers, "acks": "all", "enable.idempotence": True})
+        producer = Producer(quiet_client(self._servers) | {"acks": "all", "enable.idempotence": True})
         self._produce(producer, records)
 
     def write_and_abort(self, records: Sequence[LogRecord]) -> None:
         """Append them in a transaction that is given up."""
-        settings = {"bootstrap.servers": self._servers, "transactional.id": f"tests-{self.topic}"}
-        producer = Producer(settings)
+        producer = Producer(quiet_client(self._servers) | {"transactional.id": f"tests-{self.topic}"})
         producer.init_transactions(_WITHIN_S)
         producer.begin_transaction()
         self._produce(producer, records)
