@@ -16,7 +16,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from tests.committed_reader import PARTITIONS
+from tests.committed_reader import PARTITIONS, quiet_client
 from tests.waiting import eventually
 from trueup.adapters.kafka_connect import KafkaConnect
 from trueup.adapters.kafka_topics import KafkaTopics
@@ -48,7 +48,7 @@ class CapturedSystem:
         self.system_name, self.capture_topics = system, topics
         self.reader = TopicReader(settings.kafka.bootstrap_servers)
         self.topics = KafkaTopics(settings.kafka.bootstrap_servers)
-        self.admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
+        self.admin = AdminClient(quiet_client(settings.kafka.bootstrap_servers))
         self._settings, self._dsn, self._trueup = settings, dsn, trueup
 
     @property

@@ -13,6 +13,7 @@ import fastavro
 import msgspec
 from confluent_kafka import Producer
 
+from tests.committed_reader import quiet_client
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.topic_reader import TopicReader
 from trueup.model.event import LogRecord
@@ -64,12 +65,12 @@ class Forger:
         return msgspec.structs.replace(record, value=record.value[:_FRAME_BYTES] + out.getvalue())
 
     def newest_changes(self) -> dict[int, LogRecord]:
-        """By partition the newest record that is a change with a position, whose row is there after it."""
+        """By partition the newest record that is a change with a position: nothing in the log is behind it."""
         found: dict[int, LogRecord] = {}
         for record in self._reader.read(self.topic):
             if record.key is not None and record.value and record.value[0] == 0:
                 envelope = self.envelope(record)
-                if envelope["op"] in {"c", "u"} and envelope["source"]["sequence"]:
+                if envelope["op"] in {"c", "u", "d"} and envelope["source"]["sequence"]:
                     found[record.partition] = record
         return found
 
@@ -88,13 +89,12 @@ class Forger:
 
     def write(self, records: Sequence[LogRecord]) -> None:
         """Append them in order, each to the partition it names."""
-        producer = Producer({"bootstrap.servers": self._servers, "acks": "all", "enable.idempotence": True})
+        producer = Producer(quiet_client(self._servers) | {"acks": "all", "enable.idempotence": True})
         self._produce(producer, records)
 
     def write_and_abort(self, records: Sequence[LogRecord]) -> None:
         """Append them in a transaction that is given up."""
-        settings = {"bootstrap.servers": self._servers, "transactional.id": f"tests-{self.topic}"}
-        producer = Producer(settings)
+        producer = Producer(quiet_client(self._servers) | {"transactional.id": f"tests-{self.topic}"})
         producer.init_transactions(_WITHIN_S)
         producer.begin_transaction()
         self._produce(producer, records)

@@ -19,6 +19,7 @@ from tests.chaos.outages import everything_moves
 from tests.chaos.registers import TALLIES
 from tests.chaos.rig import DECIDE, Rig
 from tests.chaos.writers import digest
+from tests.committed_reader import quiet_client
 from tests.forged_records import Forged, Forger
 from tests.pipeline import DECIDE_GROUP
 from tests.waiting import becomes, eventually
@@ -117,7 +118,7 @@ def group_offsets_deleted(rig: Rig, dice: random.Random, report: Report) -> None
     groups = [DECIDE_GROUP, *(f"trueup-apply-{name}" for name in rig.replicas)]
     asyncio.run(_await_empty(rig, groups))
     deleted = []
-    for group, future in AdminClient({"bootstrap.servers": rig.bootstrap}).delete_consumer_groups(groups).items():
+    for group, future in AdminClient(quiet_client(rig.bootstrap)).delete_consumer_groups(groups).items():
         try:
             future.result(20)
         except KafkaException as error:  # appliers commit nothing, so Kafka may have forgotten their groups by itself
