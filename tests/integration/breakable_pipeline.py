@@ -67,8 +67,11 @@ class BreakablePipeline:
         self.topics = KafkaTopics(system.settings.kafka.bootstrap_servers)
         self.admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
 
-    def start(self, rows: int = 300, *, workers: bool = True) -> None:
-        """Make, register, apply, and wait until the copy is there."""
+    def start(self, rows: int = 300, *, workers: bool = True, on_violation: str = "reject", more: str = "") -> None:
+        """Make, register, apply, and wait until the copy is there.
+
+        :param on_violation: what a negative amount becomes; `more`: YAML of the registration.
+        """
         name = self.name
         system = self.system
         system.execute(f"CREATE TABLE {name}.orders (id bigint PRIMARY KEY, amount numeric(12,2), note text)")
@@ -78,8 +81,8 @@ class BreakablePipeline:
             f"replica: {self.replica}\nkind: postgresql\ndsn: ${{env:WAREHOUSE_WRITER_DSN}}\n"
             f"ddl_dsn: ${{env:WAREHOUSE_DSN}}\n",
         )
-        checks = "checks:\n  - {column: amount, min: 0, on_violation: reject}\n"
-        system.register("orders", "id", f"{checks}replicas:\n  - {{replica: {self.replica}}}\n")
+        checks = f"checks:\n  - {{column: amount, min: 0, on_violation: {on_violation}}}\n"
+        system.register("orders", "id", f"{checks}{more}replicas:\n  - {{replica: {self.replica}}}\n")
         system.apply()
         if workers:
             self.start_workers()

@@ -17,6 +17,7 @@ from trueup.core.case_values import captured_value, reason_not_typed, settable
 from trueup.core.case_view import CaseCounts, counts, differing_columns
 from trueup.core.cases import decode_case
 from trueup.core.control import decision_record
+from trueup.core.truth_codec import peek_version
 from trueup.core.truth_schema import avro_name, captured_table
 from trueup.model.case import Case, CaseDecision, CaseStatus
 from trueup.model.columns import CapturedTable
@@ -47,6 +48,17 @@ class Cases:
     def _of_table(self, table: Table) -> list[Case]:
         newest = {r.key: r.value for r in self._topics.read(table.cases_topic) if r.value is not None}
         return [decode_case(value) for value in newest.values()]
+
+    def held_apart(self, table: Table) -> list[str]:
+        """Keys whose copies need not be what a system has: nobody has decided yet, or a person kept a change of the one
+        owner out, and nothing happened since. Raises Unreachable."""
+        cases = self.all(table.table)
+        newest: dict[bytes | None, str] = {}
+        if not table.several_writers and any(case.decision is not None for case in cases):
+            for record in self._topics.read(table.truth_topic):
+                if record.value is not None:
+                    newest[record.key] = peek_version(record.value).hex()
+        return [case.key for case in cases if case.is_open or newest.get(case.key.encode()) == case.closed_by]
 
     def counts(self, now_us: int) -> dict[str, CaseCounts]:
         """Waiting and overdue cases, by table. Raises Unreachable."""
