@@ -45,7 +45,8 @@ def opened(owned: BreakablePipeline, row: int, amount: int = -1) -> str:
     """Write a negative amount at the owner, and wait for its case."""
     owned.execute(f"UPDATE orders SET amount = {amount} WHERE id = {row}")
     key = f'{{"id":{row}}}'
-    return str(eventually(lambda: listed(owned).get(key), within_s=40, what=f"a case of row {row}")["id"])
+    eventually(lambda: key in listed(owned), within_s=40, what=f"a case of row {row}")
+    return str(listed(owned)[key]["id"])
 
 
 def decide(owned: BreakablePipeline, case: str, take: str, *more: str, expected: int = 0) -> str:
