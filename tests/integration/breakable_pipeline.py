@@ -50,8 +50,11 @@ class BreakablePipeline(CapturedSystem):
         self.workers: Workers | None = None
         super().__init__(self.name, [self.topic], system.settings, pipeline.folder.dsn("shop"), self.trueup)
 
-    def start(self, rows: int = 300, *, workers: bool = True) -> None:
-        """Make, register, apply, and wait until the copy is there."""
+    def start(self, rows: int = 300, *, workers: bool = True, on_violation: str = "reject", more: str = "") -> None:
+        """Make, register, apply, and wait until the copy is there.
+
+        :param on_violation: what a negative amount becomes; `more`: YAML of the registration.
+        """
         name = self.name
         system = self.system
         system.execute(f"CREATE TABLE {name}.orders (id bigint PRIMARY KEY, amount numeric(12,2), note text)")
@@ -61,8 +64,8 @@ class BreakablePipeline(CapturedSystem):
             f"replica: {self.replica}\nkind: postgresql\ndsn: ${{env:WAREHOUSE_WRITER_DSN}}\n"
             f"ddl_dsn: ${{env:WAREHOUSE_DSN}}\n",
         )
-        checks = "checks:\n  - {column: amount, min: 0, on_violation: reject}\n"
-        system.register("orders", "id", f"{checks}replicas:\n  - {{replica: {self.replica}}}\n")
+        checks = f"checks:\n  - {{column: amount, min: 0, on_violation: {on_violation}}}\n"
+        system.register("orders", "id", f"{checks}{more}replicas:\n  - {{replica: {self.replica}}}\n")
         system.apply()
         if workers:
             self.start_workers()

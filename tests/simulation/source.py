@@ -1,7 +1,7 @@
-"""The source and its capture: transactions of a shop, as Debezium on Connect writes them, and what must come of them.
+"""The source and its capture: transactions of a shop, as Debezium on Connect writes them.
 
-The model is a dictionary: the latest row of each key that the table's checks accept. Everything else that lies in the
-topic (repetitions, refused rows, foreign and broken records) must leave no trace in a copy.
+What is a change of the shop's carries its effect, for the model (`tests.simulation.desk`). Everything else that lies in
+the topic (repetitions, foreign and broken records) must leave no trace in a copy.
 """
 
 from __future__ import annotations
@@ -14,8 +14,16 @@ from tests.simulation.tables import HOLE, PARTITIONS, UNKNOWN_ID, Row, envelope,
 from trueup.core.decode import EPOCH_HEADER
 
 _TIME_US = 1_767_607_200_000_000
-_AMOUNTS = (1, 2, 3, 950, -1)  # 950 is refused by one replica, -1 by the table's check
+_AMOUNTS = (1, 2, 3, 950, -1, 6_000)  # 950 is refused by one replica, -1 by the table's check, 6,000 is for people
 _SUFFIX_MAX = 4
+
+
+class Effect(NamedTuple):
+    """What the shop has of a key since a change; None: deleted."""
+
+    order_id: int
+    row: Row | None
+    epoch: int
 
 
 class Captured(NamedTuple):
@@ -23,6 +31,7 @@ class Captured(NamedTuple):
 
     partition: int
     record: Offered
+    effect: Effect | None = None
 
 
 class Write(NamedTuple):
@@ -36,12 +45,12 @@ class Write(NamedTuple):
 
 
 class Shop:
-    """Makes the capture of one run. `accepted` is the model."""
+    """Makes the capture of one run."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self.rows: dict[int, Row] = {}
-        self.accepted: dict[int, Row | None] = {}
+        self._may_be_held: set[int] = set()
         self._epoch = 1
         self._commit = 1_000  # the LSN of the latest commit
         self._commits = 0
@@ -112,13 +121,14 @@ class Shop:
     ) -> Captured:
         if row is None:
             self.rows.pop(order_id, None)
+            self._may_be_held.discard(order_id)
         else:
             self.rows[order_id] = row
-        if row is None or row[1] >= 0:
-            self.accepted[order_id] = row
+            self._may_be_held.add(order_id)
         value = envelope(op, row, before, position, _TIME_US + self._commits * 1_000)
         header = (EPOCH_HEADER, b"%d" % self._epoch)
-        return Captured(_partition_of(order_id), Offered(key_of(order_id), value, (header,)))
+        effect = Effect(order_id, row, self._epoch)
+        return Captured(_partition_of(order_id), Offered(key_of(order_id), value, (header,)), effect)
 
     # --- what the capture does ---
 
@@ -166,7 +176,6 @@ class Shop:
 
     def _resync(self) -> list[Captured]:
         """A new epoch: a gap of which nothing was captured, a log that may begin anew, a snapshot and its sweep."""
-        was = set(self.rows)
         for order_id in self._keys:
             if self._rng.random() < 0.3:
                 self.rows.pop(order_id, None)
@@ -177,9 +186,8 @@ class Shop:
         self._commits += 1
         self._over, self._streamed = self._streamed, [[] for _ in range(PARTITIONS)]
         records = self._snapshot(list(self.rows))
-        known = {order_id for order_id, row in self.accepted.items() if row is not None} | was
         position = (self._commit, self._commit)
-        for order_id in sorted(known - self.rows.keys()):
+        for order_id in sorted(self._may_be_held - self.rows.keys()):
             records.append(self._streams("d", None, (order_id, 0, ""), position))
         self._commit += 50
         return records

@@ -18,6 +18,7 @@ NODE_WORDS: Final[dict[str, str]] = {
     "Cause": "the cause of a table",
     "Window": "a window",
     "Check": "a check",
+    "Cases": "the cases of a table",
     "ColumnRule": "the rule of a replica column",
     "Copy": "a copy",
     "Settings": "trueup.toml",
@@ -54,6 +55,8 @@ EXAMPLES: Final[dict[str, str]] = {
     "within": "5s",
     "objective": "99.9%",
     "checks": "[{column: amount, min: 0}]",
+    "cases": "{decide_within: 4h}",
+    "decide_within": "4h",
     "one_of": "[EUR, USD]",
     "matches": "'[A-Z]{2}'",
     "length": "{min: 1, max: 80}",
@@ -74,7 +77,7 @@ ONE_NEEDED: Final[dict[str, tuple[str, ...]]] = {"Table": ("owner", "writers")}
 # Design sections 4 to 11: fields and values that later issues bring.
 NOT_YET_FIELDS: Final[dict[str, frozenset[str]]] = {
     "System": frozenset({"heartbeat"}),
-    "Table": frozenset({"policy", "evolve", "effects", "rules", "mask", "columns", "requests", "cases"}),
+    "Table": frozenset({"policy", "evolve", "effects", "rules", "mask", "columns", "requests"}),
     "Check": frozenset({"rule", "when"}),
     "Copy": frozenset({"rules", "effects", "filter"}),
     "ColumnVersion": frozenset({"policy", "prefer"}),

@@ -13,7 +13,7 @@ from typing import Final
 from trueup.core.check_rules import Mistake, check_mistakes, identifier_mistakes
 from trueup.core.type_names import catalog_name
 from trueup.model.problem import FieldPath, Problem
-from trueup.model.registration import ColumnRule, ColumnVersion, Copy, Table, Window, duration_ms
+from trueup.model.registration import Cases, ColumnRule, ColumnVersion, Copy, Table, Window, duration_ms
 
 OWN_PREFIX: Final = "_trueup_"  # columns TrueUp adds to a replica table
 _RESERVED_SCHEMAS: Final = frozenset({"trueup", "pg_catalog", "information_schema", "pg_toast"})
@@ -31,6 +31,7 @@ def problems_of_table(table: Table, file: str) -> list[Problem]:
         *_key_mistakes(table),
         *_version_mistakes(table),
         *_window_mistakes(table.window, ("window",)),
+        *_cases_mistakes(table.cases),
     ]
     if table.cause is not None:
         found += identifier_mistakes(table.cause.column, ("cause", "column"))
@@ -132,6 +133,12 @@ def _version_mistakes(table: Table) -> Iterator[Mistake]:
 def _window_mistakes(window: Window | None, path: FieldPath) -> Iterator[Mistake]:
     if window is not None and duration_ms(window.within) == 0:
         yield (*path, "within"), "window of zero cannot be kept", "write a duration such as 5s, or no window"
+
+
+def _cases_mistakes(cases: Cases) -> Iterator[Mistake]:
+    if duration_ms(cases.decide_within) == 0:
+        hint = "write how long a person may take, such as 4h"
+        yield ("cases", "decide_within"), "every case would be overdue at once", hint
 
 
 def _copies_of_one_replica(table: Table) -> Iterator[Mistake]:

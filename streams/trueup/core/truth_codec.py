@@ -107,6 +107,7 @@ class TruthCodec:
 
     def __init__(self, schema: dict[str, Any], schema_id: int) -> None:
         self.schema_id = schema_id
+        self.schema = schema
         self.captured: CapturedTable = captured_table(schema)
         self._frame = _FRAME.pack(0, schema_id)
         fields = schema["fields"]

@@ -101,13 +101,15 @@ class Reject(msgspec.Struct, frozen=True, gc=False):
 class Escalate(msgspec.Struct, frozen=True, gc=False):
     """A case: rules cannot decide between the held truth and this event, or leave a violated check to a person.
 
-    :param rule: the rule that could not decide; a bounded set, part of the error class of its dead letter.
+    :param rule: the rule that could not decide; a bounded set, part of the error class of a replica's dead letter.
+    :param contender: the truth the event would have been; None at a replica's boundary, where there are no cases.
     """
 
     rule: str
     reason: str
     hint: str
     stage: str = "order"
+    contender: TruthRecord | None = None
 
     @property
     def error_class(self) -> str:

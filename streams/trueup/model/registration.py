@@ -116,6 +116,12 @@ class Window(_Node, frozen=True):
     objective: Annotated[str, Meta(pattern=OBJECTIVE_PATTERN)] = "99.9%"
 
 
+class Cases(_Node, frozen=True):
+    """What rules cannot decide about this table's rows: how long a person may take."""
+
+    decide_within: Duration = "24h"
+
+
 class Length(_Node, frozen=True):
     """How long a value may be: characters of text, bytes of bytea, elements of an array."""
 
@@ -196,6 +202,7 @@ class Table(_Node, frozen=True, kw_only=True):
     cause: Cause | None = None
     window: Window | None = None
     checks: list[Check] = []
+    cases: Cases = Cases()
     replicas: list[Copy] = []
 
     @property
@@ -214,8 +221,10 @@ class Table(_Node, frozen=True, kw_only=True):
 
     @property
     def keeps_rows(self) -> bool:
-        """Whether the local store keeps whole truth records: what a writer lost is published again from there."""
-        return self.several_writers
+        """Whether the local store keeps whole truth records: what a writer lost is published again from there, and a
+        case shows what is held beside what came."""
+        escalates = any(check.on_violation == "escalate" for check in self.checks)
+        return self.several_writers or escalates or self.version != "log"
 
     @property
     def capture_topic(self) -> str:
@@ -236,6 +245,10 @@ class Table(_Node, frozen=True, kw_only=True):
     def copies(self) -> list[Copy]:
         """All copies. Each of several writers is one, of whole rows, at the replica of its own name."""
         return [*(Copy(replica=writer) for writer in self.writers), *self.replicas]
+
+    @property
+    def cases_topic(self) -> str:
+        return f"trueup.cases.{self.table}"
 
     def copy_at(self, replica: str) -> Copy | None:
         """The copy this table has at a replica, or None."""

@@ -21,6 +21,7 @@ from trueup.model.errors import Unreachable
 from trueup.model.registration import Copy, Project, Table
 from trueup.model.settings import Settings
 from trueup.runtime.captures import refuse_without_capture
+from trueup.runtime.cases import Cases
 from trueup.runtime.deadletters import DeadLetters
 from trueup.runtime.partition_memory import DECIDE_GROUP
 from trueup.runtime.progress_read import ProgressReader
@@ -143,10 +144,12 @@ class Verification:
         )
 
     def _explained(self, table: Table, replica: str) -> set[str]:
-        """Keys with an open dead letter that concerns this copy."""
+        """Keys with an open dead letter that concerns this copy, and those that wait for a person or follow one."""
         letters = DeadLetters(self._settings, self._project, self._secrets).entries(table.table)
         concerned = (e for e in letters if not e.superseded and e.where in {"decide", f"replica {replica}"})
-        texts = (key_text(entry.key.encode(), tuple(table.key)) for entry in concerned)
+        keys = [entry.key for entry in concerned]
+        keys += Cases(self._settings, self._project, self._secrets).held_apart(table)
+        texts = (key_text(key.encode(), tuple(table.key)) for key in keys)
         return {text for text in texts if text is not None}
 
 
