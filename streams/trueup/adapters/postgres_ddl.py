@@ -82,6 +82,23 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+ROW_VERSIONS: Final = """CREATE TABLE trueup.row_versions (
+    target text NOT NULL,
+    key bytea NOT NULL,
+    version bytea NOT NULL,
+    written_at pg_lsn,
+    PRIMARY KEY (target, key)
+) WITH (fillfactor = 80)"""
+"""Versions of users' tables, beside them: at writers only. One row per key, deleted keys included."""
+
+WRITER_RIGHTS: Final = {
+    "pg_replication_origin_session_setup(text)": "GRANT EXECUTE ON FUNCTION pg_replication_origin_session_setup(text)",
+    "pg_replication_origin_create(text)": "GRANT EXECUTE ON FUNCTION pg_replication_origin_create(text)",
+    "session_replication_role": "GRANT SET ON PARAMETER session_replication_role",
+}
+"""What a role needs to write without an echo, and how a superuser gives it: the owner of a database may not."""
+
+
 def add_outcome(outcome: Outcome) -> str:
     """For a replica that was provisioned before the outcome was counted there."""
     return f"ALTER TABLE trueup.progress ADD COLUMN {outcome.value} bigint NOT NULL DEFAULT 0"

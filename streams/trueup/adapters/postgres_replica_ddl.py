@@ -17,7 +17,7 @@ from trueup.adapters.postgres_rebuild import find_shadow, refusal
 from trueup.adapters.postgres_rebuild_sql import forget_shadow, record_again
 from trueup.adapters.postgres_replica import find_recorded
 from trueup.adapters.postgres_sql import quoted, table_name
-from trueup.model.errors import UnsafeChange
+from trueup.model.errors import Refused, UnsafeChange
 from trueup.model.rebuild import Rebuild, shadow_of
 from trueup.model.write import REPLICA_OUTCOMES, VERSION_COLUMN, CopyPlan
 
@@ -56,9 +56,14 @@ async def plan_replica(
     try:
         statements = await _plan_own_schema(connection, writer_role)
         schemas: set[str] = set()
+        if any(plan.writer for plan in plans):
+            statements += await _plan_writer(connection, plans[0].replica, writer_role)
         for plan in plans:
             statements += await _plan_schema(connection, plan.target_schema, writer_role, schemas)
-            if plan.table not in kept:
+            if plan.writer:
+                statements += await _plan_users_table(connection, plan)
+                statements += await _plan_grant(connection, table_name(plan), writer_role)
+            elif plan.table not in kept:
                 statements += await _plan_copy(connection, plan, adopt=adopt)
                 statements += await _plan_grant(connection, table_name(plan), writer_role)
     except psycopg.Error as error:
@@ -72,6 +77,8 @@ async def find_rebuilds(connection: Connection, plans: Sequence[CopyPlan]) -> li
     try:
         if await _exists(connection, "trueup.copies"):
             for plan in plans:
+                if plan.writer:
+                    continue  # the users' table: nothing to fill
                 if (old := await find_recorded(connection, plan)) is not None:
                     rebuild = Rebuild(old=old, new=plan, gone=not await _exists(connection, table_name(old)))
                     found += [rebuild] if rebuild.changes else []
@@ -109,6 +116,33 @@ async def _plan_own_schema(connection: Connection, role: str) -> list[str]:
         if await _lacks(connection, f"trueup.{table}", role, ("SELECT",)):
             statements.append(ddl.grant_reads(f"trueup.{table}", role))
     return statements
+
+
+async def _plan_writer(connection: Connection, replica: str, role: str) -> list[str]:
+    """Raises Refused naming what only a superuser can give."""
+    function = "SELECT has_function_privilege(%s, %s, 'EXECUTE')"
+    parameter = "SELECT has_parameter_privilege(%s, %s, 'SET')"
+    missing = [
+        f"{grant} TO {quoted(role)}"
+        for right, grant in ddl.WRITER_RIGHTS.items()
+        if not await _one(connection, function if right.endswith(")") else parameter, role, right)
+    ]
+    if missing and not await _one(connection, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+        raise Refused(
+            f'role "{role}" at replica "{replica}" may not write the table of one of several writers',
+            detail="without a replication origin what it writes would be captured again",
+            hint=f"as a superuser, in this database: {'; '.join(missing)}",
+        )
+    made = [] if await _exists(connection, "trueup.row_versions") else [ddl.ROW_VERSIONS]
+    return [*missing, *made, *await _plan_grant(connection, "trueup.row_versions", role)]
+
+
+async def _plan_users_table(connection: Connection, plan: CopyPlan) -> list[str]:
+    """The table is there: it is captured. Only what it is written as is noted."""
+    recorded = await find_recorded(connection, plan) if await _exists(connection, "trueup.copies") else None
+    if recorded is None:
+        return [ddl.record_copy(plan)]
+    return [] if recorded == plan else record_again(recorded, plan)
 
 
 async def _plan_schema(connection: Connection, schema: str, role: str, planned: set[str]) -> list[str]:

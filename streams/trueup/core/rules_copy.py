@@ -22,7 +22,7 @@ from trueup.core.type_names import catalog_name
 from trueup.model.columns import CapturedTable, Column
 from trueup.model.decision import TruthRecord
 from trueup.model.errors import DecodeFailed
-from trueup.model.registration import ColumnRule, Copy, Table
+from trueup.model.registration import ColumnRule, ColumnVersion, Copy, Table
 from trueup.model.write import VERSION_COLUMN, CopyPlan, TargetColumn, Write
 
 _MASKABLE: Final = {"text", "character varying", "name", "citext", "uuid"}
@@ -41,7 +41,9 @@ _KEY_CASTS: Final = {
 
 def compile_copy(table: Table, copy: Copy, captured: CapturedTable) -> CopyPlan:
     """The plan of a copy. Raises ValueError naming the column that cannot be copied as registered."""
-    rules = copy.columns or {column.name: column.name for column in captured.columns}
+    writer = copy.replica in table.writers
+    # Generated columns of a users' table are computed there.
+    rules = copy.columns or {c.name: c.name for c in captured.columns if not (writer and c.generated)}
     columns = tuple(_target_column(name, rule, captured) for name, rule in rules.items())
     schema, _, name = table.target_of(copy).partition(".")
     whole = {column.name for column in captured.columns} == {column.source for column in columns}
@@ -53,6 +55,8 @@ def compile_copy(table: Table, copy: Copy, captured: CapturedTable) -> CopyPlan:
         key=tuple(_key_column(key, columns, captured).name for key in table.key),
         columns=columns,
         whole=whole and not any(column.mask for column in columns),
+        writer=writer,
+        rank_column=table.version.column if writer and isinstance(table.version, ColumnVersion) else None,
     )
 
 
@@ -145,7 +149,11 @@ class CopyRules:
                 detail=f"offset {offset}, {type(error).__name__}",
                 hint="see whether the registration changed since the workers started",
             ) from error
-        return Write(truth.key, truth.version, truth.row is None, values, offset, record_value)
+        write = Write(truth.key, truth.version, truth.row is None, values, offset, record_value)
+        if not self.plan.writer:
+            return write
+        position = -1 if truth.position is None else truth.position.change
+        return msgspec.structs.replace(write, own=truth.origin == self.plan.replica, position=position)
 
     def values_of(self, truth: TruthRecord) -> tuple[Any, ...]:
         """A value per column of the plan, for staging; for a delete the key columns, from the captured key."""

@@ -225,7 +225,7 @@ class DecideHandler:
                     order, self._log, plan, owned.producer, owned.table, owned.cases, owned.memory, tp.partition
                 )
                 log.info("swept", topic=tp.topic, partition=tp.partition, epoch=order.epoch, deleted=deleted)
-                guard = guard if guard.epoch == order.epoch else Guard(order.epoch)
+                guard = guard if guard.epoch == order.epoch else Guard(order.epoch, writers=guard.writers)
             case Reject():
                 log.warning("control record refused", topic=tp.topic, partition=tp.partition, offset=record.offset)
                 outgoing, outcome = [_dead_letter(plan.table.dead_letter_topic, record, order)], Outcome.REJECTED

@@ -15,7 +15,7 @@ The order is the guarantee; a run that was killed after any step is completed by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from trueup.adapters import postgres_source_sql as sql
@@ -36,6 +36,7 @@ from trueup.core.connector_config import (
 )
 from trueup.core.source_rules import (
     parts_to_identify,
+    problems_between_writers,
     problems_with_server,
     problems_with_source,
     why_full_identity,
@@ -136,6 +137,10 @@ def look(settings: Settings, project: Project, parts: Parts) -> list[SystemView]
             view, mistakes = _look_at(system, tables, settings, parts)
             views.append(view)
             problems += mistakes
+    for table in project.tables.values():
+        if table.several_writers:
+            found = {view.system.system: view.captured(table) for view in views if table.table in view.found}
+            problems += problems_between_writers(table, found) if len(found) > 1 else []
     refuse_problems(settings.project_dir, problems)
     return views
 
@@ -145,7 +150,8 @@ def _look_at(system: System, tables: list[Table], settings: Settings, parts: Par
     server = source.server()
     login = capture_login(system, settings, parts.secrets, failover=server.keeps_slots_on_failover)
     role = source.capture_role(login.user)
-    problems = problems_with_server(tables[0], system.system, server, role, login.user)
+    shared_first = sorted(tables, key=lambda table: not table.several_writers)  # what only they need is asked, too
+    problems = problems_with_server(shared_first[0], system.system, server, role, login.user)
     found: dict[str, SourceTable] = {}
     for table in tables:
         facts = source.table(table.source.schema_name, table.source.table_name)
@@ -182,7 +188,7 @@ def plan(
         before += earlier
         after += later
     return [
-        *(step for view in views for table in view.tables for step in _schema_steps(table, view, settings, parts)),
+        *(step for table, view in _each_once(views) for step in _schema_steps(table, view, settings, parts)),
         *_topic_steps(views, settings, cluster, parts),
         *(step for view in views for step in _source_steps(view)),
         *replica_steps,
@@ -231,6 +237,16 @@ def _refuse_lost_topics(view: SystemView, parts: Parts) -> None:
             )
 
 
+def _each_once(views: list[SystemView]) -> Iterator[tuple[Table, SystemView]]:
+    """Every table with a view of it: one that several systems write is captured from the first that is looked at."""
+    seen = set()
+    for view in views:
+        for table in view.tables:
+            if table.table not in seen:
+                seen.add(table.table)
+                yield table, view
+
+
 def _schema_steps(table: Table, view: SystemView, settings: Settings, parts: Parts) -> list[Step]:
     schema = truth_schema(table, view.captured(table))
     path = truth_schema_path(settings, table.table)
@@ -247,12 +263,8 @@ def _schema_steps(table: Table, view: SystemView, settings: Settings, parts: Par
 def _topic_steps(views: list[SystemView], settings: Settings, cluster: ClusterFacts, parts: Parts) -> list[Step]:
     copies = replication_factor(settings, cluster)
     wanted = [
-        spec
-        for view in views
-        for spec in (
-            *system_topics(view.system.system, copies),
-            *(spec for table in view.tables for spec in table_topics(table, settings, copies)),
-        )
+        *(spec for view in views for spec in system_topics(view.system.system, copies)),
+        *(spec for table, _ in _each_once(views) for spec in table_topics(table, settings, copies)),
     ]
     found = parts.kafka.describe([spec.name for spec in wanted])
     steps: list[Step] = []

@@ -13,7 +13,7 @@ from trueup.adapters.truth_log import TruthLog
 from trueup.core.cases import is_brought, superseded
 from trueup.core.control import Sweep
 from trueup.core.pipeline import DecidePlan, held_of
-from trueup.core.sweep import brought_by_letter, deletion, swept_keys, version_of_sweep
+from trueup.core.sweep import brought_by_letter, deletion, restored, swept_keys, version_of_sweep
 from trueup.model.decision import TruthRecord
 from trueup.runtime.case_table import CaseTable
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
@@ -33,7 +33,10 @@ async def sweep(
     memory: PartitionMemory,
     partition: int,
 ) -> int:
-    """Publishes the deletions, in transactions that leave the offset at the control record. Returns how many.
+    """Publishes the deletions, in transactions that leave the offset at the control record. Returns how many keys.
+
+    Of a table with several writers nothing is deleted: the row is at the other writers, so it is published once more
+    and written at the one whose snapshot did not bring it.
 
     An open case of a key that was not brought is over: there is nothing left to decide about.
 
@@ -45,7 +48,11 @@ async def sweep(
     topic, deleted, waiting = plan.table.truth_topic, 0, list[bytes]()
 
     async def publish(keys: list[bytes]) -> int:
-        await commit(keys, [deletion(key, version, order) for key in keys])
+        if plan.conflicts is None:
+            await commit(keys, [deletion(key, version, order) for key in keys])
+        else:
+            held = table.get_many(keys)
+            await commit(keys, [restored(key, held[key], order) for key in keys])
         return len(keys)
 
     async def commit(keys: list[bytes], truths: list[TruthRecord]) -> None:

@@ -167,9 +167,10 @@ async def run_apply(
         metrics = ApplyMetrics(worker.registry, [table.table for table, _ in copies], replica)
         log = TruthLog(settings.kafka.bootstrap_servers)
         cap = settings.worker.dead_letters_per_table_max
+        writes = any(made.plan.writer for made in tables.values())
         handler = ApplyHandler(
             tables,
-            lambda: PostgresReplica(replica, dsn, dead_letters_per_table_max=cap),
+            lambda: PostgresReplica(replica, dsn, dead_letters_per_table_max=cap, writes_users_tables=writes),
             log,
             registry,
             metrics,

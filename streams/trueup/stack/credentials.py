@@ -28,6 +28,12 @@ SUPERUSER = "postgres"
 CAPTURE_ROLE = "trueup_capture"
 WRITER_ROLE = "trueup_writer"
 
+# To write a table that is captured here, too, without an echo: `trueup apply` names what is missing of these.
+WRITER_GRANTS = (
+    "GRANT EXECUTE ON FUNCTION pg_replication_origin_session_setup(text), pg_replication_origin_create(text) TO {}",
+    "GRANT SET ON PARAMETER session_replication_role TO {}",
+)
+
 _PASSWORD_BYTES = 18  # 144 bits, 24 characters that need no quoting in a URL
 
 
