@@ -161,7 +161,7 @@ def test_authority_names_writers_and_policy(shared: TwoWriters) -> None:
 
 
 def test_a_writer_that_lost_its_slot_gets_back_what_it_lacks(shared: TwoWriters) -> None:
-    """`trueup resync` of one writer: what its snapshot does not bring is at the others, so it is written there again."""
+    """`trueup resync` of one writer: what its snapshot does not bring the others have, so it is written there again."""
     for key in range(60_000, 60_020):
         shared.write(shared.a, key, "base", 0)
     shared.equal()

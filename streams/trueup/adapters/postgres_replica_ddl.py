@@ -16,7 +16,7 @@ from trueup.adapters.postgres_merge import Connection
 from trueup.adapters.postgres_rebuild import find_shadow, refusal
 from trueup.adapters.postgres_rebuild_sql import forget_shadow, record_again
 from trueup.adapters.postgres_replica import find_recorded
-from trueup.adapters.postgres_sql import quoted, table_name
+from trueup.adapters.postgres_sql import INSTANCE, quoted, table_name
 from trueup.model.errors import Refused, UnsafeChange
 from trueup.model.rebuild import Rebuild, shadow_of
 from trueup.model.write import REPLICA_OUTCOMES, VERSION_COLUMN, CopyPlan
@@ -85,6 +85,19 @@ async def find_rebuilds(connection: Connection, plans: Sequence[CopyPlan]) -> li
     except psycopg.Error as error:
         raise translate(error, plans[0].replica, "catalog") from error
     return found
+
+
+async def refuse_other_database(connection: Connection, replica: str, instance: str) -> None:
+    """A writer and the replica of its name must be one database. Raises Refused.
+
+    :param instance: of the system (`postgres_sql.INSTANCE`).
+    """
+    if await _one(connection, f"SELECT {INSTANCE}") != instance:
+        raise Refused(
+            f'replica "{replica}" is not the database of system "{replica}"',
+            detail="several systems write a table, and what the others do must get into the writer's own",
+            hint=f"correct dsn and ddl_dsn in connectors/replicas/{replica}.yaml",
+        )
 
 
 async def execute(connection: Connection, statements: Sequence[str], *, replica: str) -> None:

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 
-from trueup.adapters.postgres_sql import literal, quoted
+from trueup.adapters.postgres_sql import INSTANCE, literal, quoted
 from trueup.model.columns import Column
 from trueup.model.errors import Refused, TrueUpError, Unreachable
 from trueup.model.source_table import (
@@ -154,11 +154,18 @@ class PostgresSource:
 
     def server(self) -> SourceServer:
         """The server and our login there."""
-        version, wal_level, database, user, lc_monetary = self._one(
+        version, wal_level, database, user, lc_monetary, instance = self._one(
             "SELECT current_setting('server_version_num')::int, current_setting('wal_level'),"
-            " current_database(), current_user, current_setting('lc_monetary')"
+            f" current_database(), current_user, current_setting('lc_monetary'), {INSTANCE}"
         )
-        return SourceServer(version=version, wal_level=wal_level, database=database, user=user, lc_monetary=lc_monetary)
+        return SourceServer(
+            version=version,
+            wal_level=wal_level,
+            database=database,
+            user=user,
+            lc_monetary=lc_monetary,
+            instance=instance,
+        )
 
     def capture_role(self, name: str) -> CaptureRole | None:
         """What a role may; None: there is none of that name."""

@@ -62,6 +62,12 @@ def source_expression(column: TargetColumn) -> str:
     return f"{name}{_casts('', column.via_type, column.target_type)}"
 
 
+INSTANCE: Final = (
+    "(SELECT oid::text FROM pg_catalog.pg_database WHERE datname = current_database())"
+    " || ' ' || extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text"
+)
+"""An expression that is the same in two sessions if, and in practice only if, they are in the same database."""
+
 # --- progress ----------------------------------------------------------------------------------------------------
 
 _OUTCOME_COLUMNS: Final = ", ".join(outcome.value for outcome in REPLICA_OUTCOMES)

@@ -205,9 +205,14 @@ class Table(_Node, frozen=True, kw_only=True):
     cases: Cases = Cases()
     replicas: list[Copy] = []
 
+    def __post_init__(self) -> None:
+        """Raises ValueError without anybody who may change the table."""
+        if self.owner is None and not self.writers:
+            raise ValueError("a table needs an owner or writers")
+
     @property
     def systems(self) -> tuple[str, ...]:
-        """The systems that may change the table: its owner, or its writers. Never empty once it was checked."""
+        """The systems that may change the table: its owner, or its writers."""
         return tuple(self.writers) if self.owner is None else (self.owner.system,)
 
     @property

@@ -89,6 +89,7 @@ class SourceServer(msgspec.Struct, frozen=True, kw_only=True):
     """The server of a system, and who we are there.
 
     :param lc_monetary: how the database writes money; Debezium reads the symbol-first, comma-and-point way only.
+    :param instance: what tells this database from every other, as long as its server is not restarted.
     """
 
     version: int
@@ -96,6 +97,7 @@ class SourceServer(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     user: str
     lc_monetary: str = "C"
+    instance: str = ""
 
     @property
     def keeps_slots_on_failover(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Final
 from trueup.adapters.postgres_rebuild import look_at_old, plan_shadow, refusal
 from trueup.adapters.postgres_rebuild_sql import swap
 from trueup.adapters.postgres_replica import connect
-from trueup.adapters.postgres_replica_ddl import execute, find_rebuilds, plan_replica
+from trueup.adapters.postgres_replica_ddl import execute, find_rebuilds, plan_replica, refuse_other_database
 from trueup.adapters.postgres_source import dsn_parts
 from trueup.adapters.secret_references import Secrets
 from trueup.core.boundary import compile_copy_checks
@@ -36,10 +36,16 @@ class Replicas:
         self._settings, self._project, self._secrets = settings, project, secrets
         self._adopt, self._rebuild = adopt, rebuild
         self._captured: Mapping[str, CapturedTable] = {}
+        self._instances: Mapping[str, str] = {}
 
-    def steps(self, captured: Mapping[str, CapturedTable]) -> tuple[list[Step], list[Step]]:
-        """What is made at replicas, and the rebuilds. Raises UnsafeChange naming every copy that may not change."""
-        self._captured = captured
+    def steps(
+        self, captured: Mapping[str, CapturedTable], instances: Mapping[str, str]
+    ) -> tuple[list[Step], list[Step]]:
+        """What is made at replicas, and the rebuilds. Raises UnsafeChange naming every copy that may not change.
+
+        :param instances: what tells the database of each system.
+        """
+        self._captured, self._instances = captured, instances
         made: list[Step] = []
         rebuilt: list[Step] = []
         refused: list[Rebuild] = []
@@ -91,6 +97,8 @@ class Replicas:
         role = self._writer_role(replica)
         dsn = self._secrets.ddl_dsn(replica)
         async with await connect(replica.replica, dsn, application_name=_NAME) as connection:
+            if any(plan.writer for plan in plans):
+                await refuse_other_database(connection, replica.replica, self._instances.get(replica.replica, ""))
             rebuilds = await find_rebuilds(connection, plans)
             statements = await plan_replica(connection, plans, role, adopt=self._adopt, rebuilds=rebuilds)
             steps: list[Step] = []
