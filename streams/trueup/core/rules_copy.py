@@ -45,6 +45,8 @@ def compile_copy(table: Table, copy: Copy, captured: CapturedTable) -> CopyPlan:
     # Generated columns of a users' table are computed there.
     rules = copy.columns or {c.name: c.name for c in captured.columns if not (writer and c.generated)}
     columns = tuple(_target_column(name, rule, captured) for name, rule in rules.items())
+    if writer:
+        columns = tuple(_users_column(column, captured.column(column.source)) for column in columns)
     schema, _, name = table.target_of(copy).partition(".")
     whole = {column.name for column in captured.columns} == {column.source for column in columns}
     return CopyPlan(
@@ -85,6 +87,13 @@ def _target_column(name: str, rule: str | ColumnRule, captured: CapturedTable) -
         via_type=_default_type(source),
         target_type=target,
     )
+
+
+def _users_column(column: TargetColumn, source: Column) -> TargetColumn:
+    """A column of a writer's own table has the type that it has at the others, enums included."""
+    if base_type(source.pg_type) in {"citext", "hstore"}:
+        raise ValueError(f'column "{source.name}" has type {source.pg_type}, which several writers cannot have')
+    return msgspec.structs.replace(column, target_type=source.pg_type)
 
 
 def _masked_column(name: str, source: Column, rule: ColumnRule) -> TargetColumn:
