@@ -179,7 +179,7 @@ class TwoWriters:
     def remove(self) -> None:
         self.stop()
         connect = KafkaConnect(self._settings.connect.url)
-        topics = [self.topic, *(f"trueup.{kind}.{self.table}" for kind in ("truth", "dead_letters"))]
+        topics = [self.topic, *(f"trueup.{kind}.{self.table}" for kind in ("truth", "dead_letters", "cases"))]
         for writer in (self.a, self.b):
             slot = connector_name(writer)
             connect.delete(slot)
