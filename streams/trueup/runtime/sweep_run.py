@@ -36,19 +36,20 @@ async def sweep(
     """Publishes the deletions, in transactions that leave the offset at the control record. Returns how many keys.
 
     Of a table with several writers nothing is deleted: the row is at the other writers, so it is published once more
-    and written at the one whose snapshot did not bring it.
+    and written at the one whose snapshot did not bring it. What waits for a person waits on.
 
-    An open case of a key that was not brought is over: there is nothing left to decide about.
+    With one owner an open case of a key that was not brought is over: there is nothing left to decide about.
 
     :param table: caught up with the truth topic, as `cases` is with theirs.
     """
     brought = await _keys_with_letters(log, plan.table.dead_letter_topic, partition, order.epoch)
-    brought |= {key for key, case in cases.open.items() if is_brought(case, order.epoch)}
+    several = plan.conflicts is not None
+    brought |= {key for key, case in cases.open.items() if several or is_brought(case, order.epoch)}
     version = version_of_sweep(order, ranked=plan.version_column is not None)
     topic, deleted, waiting = plan.table.truth_topic, 0, list[bytes]()
 
     async def publish(keys: list[bytes]) -> int:
-        if plan.conflicts is None:
+        if not several:
             await commit(keys, [deletion(key, version, order) for key in keys])
         else:
             held = table.get_many(keys)
