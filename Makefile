@@ -55,23 +55,23 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: setup ## The whole pipeline on two live databases, with kills and a proof; KEEP=1 leaves it running
 	$(BIN)/trueup demo $(if $(KEEP),--keep)
 
-# Packages of Debian and Ubuntu, unpacked and not installed: nothing starts, nobody has to be root.
+# A package of Debian and Ubuntu, unpacked and not installed: nothing starts, nobody has to be root.
 PROMETHEUS_HOME = $${TRUEUP_CACHE_DIR:-$$HOME/.cache/trueup}/prometheus
 .PHONY: prometheus
-prometheus: ## Bring Prometheus, promtool and Alertmanager into the cache, where they are not installed
+prometheus: ## Bring Prometheus and promtool into the cache, where they are not installed; no root
 	@home="$(PROMETHEUS_HOME)"
 	if PATH="$$PATH:$$home/usr/bin" command -v promtool >/dev/null; then exit 0; fi
 	if ! command -v apt-get >/dev/null; then
 		echo 'prometheus: there is no apt-get here.' >&2
-		echo '  cure: put prometheus, promtool and alertmanager on the PATH' >&2
+		echo '  cure: put prometheus and promtool on the PATH' >&2
 		exit 1
 	fi
 	packages=$$(mktemp -d)
 	trap 'rm -rf "$$packages"' EXIT
 	cd "$$packages"
-	apt-get download -qq -o APT::Sandbox::User="$$(id -un)" prometheus prometheus-alertmanager
+	apt-get download -qq -o APT::Sandbox::User="$$(id -un)" prometheus
 	mkdir -p "$$home"
-	for package in *.deb; do dpkg-deb -x "$$package" "$$home"; done
+	dpkg-deb -x prometheus_*.deb "$$home"
 	echo "prometheus: unpacked into $$home" >&2
 
 .PHONY: stack-up

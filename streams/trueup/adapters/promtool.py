@@ -1,7 +1,8 @@
 """promtool, which comes with Prometheus: checks rule files and runs their tests. And where such programs are found.
 
-Debian and Ubuntu have them in the packages `prometheus` and `prometheus-alertmanager`; `make prometheus` unpacks these
-into the cache folder without installing anything, so nobody has to be root.
+Debian and Ubuntu have them in the packages `prometheus` and `prometheus-alertmanager`. `make prometheus` unpacks the
+first into the cache folder without installing it, so nobody has to be root; Debian's Alertmanager reads a template at
+a fixed place below /usr/share, so that one works only installed.
 """
 
 from __future__ import annotations
@@ -18,23 +19,29 @@ _TIMEOUT_S: Final = 600.0  # the tests of a hundred tables take minutes on a bus
 UNPACKED: Final = Path("prometheus") / "usr" / "bin"  # below the cache folder
 
 
-def find_program(*names: str, cache_dir: Path) -> Path | None:
-    """A program by one of its names: on the PATH, else among what `make prometheus` unpacked."""
+def find_program(name: str, *, cache_dir: Path) -> Path | None:
+    """A program of the package `prometheus`: on the PATH, else among what `make prometheus` unpacked."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), str(cache_dir / UNPACKED)))
-    return next((Path(found) for name in names if (found := shutil.which(name, path=path)) is not None), None)
+    found = shutil.which(name, path=path)
+    return None if found is None else Path(found)
 
 
-def program(*names: str, cache_dir: Path) -> Path:
+def program(name: str, *, cache_dir: Path) -> Path:
     """As `find_program`. Raises Refused, saying how to get it."""
-    found = find_program(*names, cache_dir=cache_dir)
+    found = find_program(name, cache_dir=cache_dir)
     if found is None:
         raise Refused(
-            f'"{names[0]}" is not installed',
-            detail=f"looked for {' and '.join(names)} on the PATH and in {cache_dir / UNPACKED}",
-            hint="in a checkout: make prometheus (no root; Debian, Ubuntu); "
-            "else install the packages prometheus and prometheus-alertmanager, or put the programs on the PATH",
+            f'"{name}" is not installed',
+            detail=f"looked for it on the PATH and in {cache_dir / UNPACKED}",
+            hint="install the package prometheus (Debian, Ubuntu); without root, in a checkout: make prometheus",
         )
     return found
+
+
+def find_alertmanager() -> Path | None:
+    """Alertmanager under Debian's name or its own, on the PATH."""
+    found = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+    return None if found is None else Path(found)
 
 
 class Promtool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from trueup.adapters.promtool import Promtool
 from trueup.adapters.rule_files import write_whole, yaml_text
@@ -43,3 +43,8 @@ def prove(project: Project, promtool: Promtool, groups: Iterable[RuleGroup] | No
         write_whole(rules, yaml_text(rule_document(made), _RULES_HEAD))
         write_whole(tests, tests_text(project, rules.name))
         return promtool.check_rules(rules) or promtool.test_rules(tests)
+
+
+def dashboard_text(document: Mapping[str, Any]) -> str:
+    """A dashboard as Grafana imports it."""
+    return json.dumps(document, indent=2) + "\n"

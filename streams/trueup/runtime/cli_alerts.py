@@ -65,3 +65,20 @@ def alerts(
         rules_file = os.path.relpath(output.resolve(), tests.resolve().parent)
         write_whole(tests, tests_text(registered, rules_file, runbooks, scrape_interval))
         typer.echo(f"written: {tests}", err=True)
+
+
+@errors_as_text()
+def dashboards(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files go, one per dashboard.")],
+    project: ProjectOption = PROJECT_DEFAULT,
+) -> None:
+    """Write Grafana's dashboards for the registered tables. Example: trueup dashboards infra/grafana"""
+    from trueup.adapters.rule_files import write_whole  # noqa: PLC0415 - for this command only
+    from trueup.core.dashboards import dashboard_documents  # noqa: PLC0415
+    from trueup.runtime.alert_files import dashboard_text  # noqa: PLC0415
+
+    _, registered = open_project(project)
+    documents = dashboard_documents(registered)
+    for name, document in documents.items():
+        write_whole(folder / name, dashboard_text(document))
+    typer.echo(f"wrote {', '.join(documents)} into {folder}", err=True)

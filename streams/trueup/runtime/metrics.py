@@ -27,6 +27,7 @@ DECIDE_HOP: Final = "decide"
 APPLY_HOP: Final = "apply"
 DECIDE_HOPS: Final = (CAPTURE_HOP, DECIDE_HOP)
 _HOP_BUCKETS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+STEPS: Final = {"decide": ("decide", "commit"), "apply": ("decode", "apply")}  # of a batch, by stage
 _STEP_BUCKETS_S: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _ROWS_BUCKETS: Final = (1, 10, 100, 500, 1000, 2000, 4000, 10_000)
 
@@ -114,6 +115,9 @@ class WorkerMetrics:
         for table in tables:
             for outcome in Outcome:
                 self._records.labels(stage, table, replica, outcome.value)
+            self._rows.labels(stage, table, replica)
+            for step in STEPS[stage]:
+                self._step.labels(stage, table, replica, step)
             for gauge in (self._lag, self._preparing_s):
                 gauge.labels(stage, table, replica).set(0)
             self.stopped(table, ())
