@@ -52,8 +52,8 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 .PHONY: demo
-demo: setup ## The whole pipeline on two live databases, with kills and a proof; KEEP=1 leaves it running
-	$(BIN)/trueup demo $(if $(KEEP),--keep)
+demo: setup ## The whole pipeline on two live databases, with kills and a proof; KEEP=1 leaves it running, OBSERVE=1 adds Prometheus
+	$(BIN)/trueup demo $(if $(KEEP),--keep) $(if $(OBSERVE),--observe)
 
 # A package of Debian and Ubuntu, unpacked and not installed: nothing starts, nobody has to be root.
 PROMETHEUS_HOME = $${TRUEUP_CACHE_DIR:-$$HOME/.cache/trueup}/prometheus
