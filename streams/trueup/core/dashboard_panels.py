@@ -99,7 +99,7 @@ def dashboards_of(project: Project) -> list[Dashboard]:
     ]
 
 
-def _overview() -> tuple[Panel, ...]:
+def _at_a_glance() -> tuple[Panel, ...]:
     return (
         Panel(
             title="Copies beyond their window",
@@ -127,11 +127,17 @@ def _overview() -> tuple[Panel, ...]:
         Panel(
             title="Cases overdue",
             says="Conflicts that nobody decided in time.",
-            queries={"cases": "sum(max by (table) (trueup_cases_overdue))"},
+            queries={"cases": "sum(trueup_cases_overdue)"},
             kind="stat",
             width=_QUARTER,
             red_from=1,
         ),
+    )
+
+
+def _overview() -> tuple[Panel, ...]:
+    return (
+        *_at_a_glance(),
         Panel(
             title="Age of what a copy shows, in windows",
             says="1 is the promise; a line that rises without an end is stuck.",
@@ -170,7 +176,7 @@ def _overview() -> tuple[Panel, ...]:
         Panel(
             title="Cases open",
             says="Conflicts that wait for a person; their keys wait with them.",
-            queries={"{{table}}": "max by (table) (trueup_cases_open)"},
+            queries={"{{table}}": "sum by (table) (trueup_cases_open)"},
         ),
         Panel(
             title="Parts that somebody waits for",

@@ -20,7 +20,7 @@ from trueup.model.registration import Project
 PROJECT = demo_project()
 GROUPS = rule_groups(PROJECT)
 ALERTS = [alert for group in GROUPS for alert in group.alerts]
-AWAITED = {"trueup_as_of_age_seconds", "trueup_cases_overdue"}
+AWAITED = {"trueup_as_of_age_seconds"}
 """Metrics whose code is merged at the same time as these rules; remove a name that is there."""
 
 RECORDED = {rule.record for group in GROUPS for rule in group.rules if isinstance(rule, Recording)}

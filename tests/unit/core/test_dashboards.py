@@ -19,7 +19,7 @@ PROJECT = demo_project()
 DOCUMENTS = dashboard_documents(PROJECT)
 NAMES = list(DOCUMENTS)
 RECORDED = {rule.record for group in rule_groups(PROJECT) for rule in group.rules if isinstance(rule, Recording)}
-AWAITED = {"trueup_as_of_age_seconds", "trueup_cases_overdue", "trueup_cases_open"}
+AWAITED = {"trueup_as_of_age_seconds"}
 """Metrics whose code is merged at the same time as these panels; remove a name that is there."""
 
 
