@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
-import msgspec
-
+from trueup.core.operation_panels import capture_panels, hop_quantile, worker_panels
 from trueup.core.window_alerts import BUDGET, BURNED, WINDOW, missed_ratio
+from trueup.model.dashboard import Dashboard, Panel
 from trueup.model.registration import Project
 
-_HALF, _THIRD, _QUARTER = 12, 8, 6
-
-
-class Panel(msgspec.Struct, frozen=True, kw_only=True):
-    """One panel.
-
-    :param says: what a person reads from it.
-    :param queries: by legend.
-    :param unit: Grafana's id: s, bytes, percentunit, cps, short.
-    :param red_from: from this value on it is red.
-    """
-
-    title: str
-    says: str
-    queries: dict[str, str]
-    unit: str = "short"
-    kind: Literal["timeseries", "stat"] = "timeseries"
-    width: int = _HALF
-    red_from: float | None = None
-
-
-class Dashboard(msgspec.Struct, frozen=True, kw_only=True):
-    """One dashboard. `choices` are variables with the registered names to choose from."""
-
-    uid: str
-    title: str
-    description: str
-    panels: tuple[Panel, ...]
-    choices: dict[str, list[str]] = {}
-
+_QUARTER = 6
 
 _AGE: Final = "max by (table, replica) (trueup_as_of_age_seconds)"
 _COPY: Final = "{{table}} at {{replica}}"
@@ -48,10 +19,6 @@ _PLACE: Final = "{{table}} {{stage}} {{replica}}"
 def _convergence(share: float, of: str) -> str:
     buckets = f"sum by (le, table, replica) (rate(trueup_convergence_seconds_bucket{of}[5m]))"
     return f"histogram_quantile({share:g}, {buckets})"
-
-
-def _hop(of: str) -> str:
-    return f"histogram_quantile(0.99, sum by (le, hop, table, replica) (rate(trueup_hop_seconds_bucket{of}[5m])))"
 
 
 def _rate(metric: str, by: str, of: str) -> str:
@@ -87,13 +54,13 @@ def dashboards_of(project: Project) -> list[Dashboard]:
             uid="trueup-workers",
             title="TrueUp workers",
             description="The processes: ready, restarts, memory, CPU, disk, what they wait for.",
-            panels=_workers(),
+            panels=worker_panels(),
         ),
         Dashboard(
             uid="trueup-capture",
             title="TrueUp capture",
             description="Connectors and tasks at Connect, slots and log at the sources.",
-            panels=_capture(),
+            panels=capture_panels(),
             choices={"system": systems},
         ),
     ]
@@ -208,7 +175,7 @@ def _table() -> tuple[Panel, ...]:
         Panel(
             title="Convergence by hop, p99",
             says="Capture: commit to Kafka. Decide: Kafka to truth. Apply: truth to the replica's commit.",
-            queries={"{{hop}} {{table}} {{replica}}": _hop(of)},
+            queries={"{{hop}} {{table}} {{replica}}": hop_quantile(of)},
             unit="s",
         ),
         Panel(
@@ -289,118 +256,5 @@ def _replica() -> tuple[Panel, ...]:
                 _COPY: f"{_rate('trueup_batch_records_sum', 'table, replica', of)}"
                 f" / {_rate('trueup_batch_records_count', 'table, replica', of)}"
             },
-        ),
-    )
-
-
-def _workers() -> tuple[Panel, ...]:
-    mine = "* on (job, instance) group_left (name) trueup_worker_info"
-    name = "{{name}}"
-    return (
-        Panel(
-            title="Ready",
-            says="1 when every assigned partition is being worked on.",
-            queries={name: f"trueup_worker_ready {mine}"},
-        ),
-        Panel(
-            title="Waits for",
-            says="1 while a worker waits for a part.",
-            queries={name + " for {{part}}": f"trueup_outage {mine}"},
-        ),
-        Panel(
-            title="Memory",
-            says="Resident.",
-            queries={name: f"process_resident_memory_bytes {mine}"},
-            unit="bytes",
-        ),
-        Panel(
-            title="CPU",
-            says="Cores.",
-            queries={name: f"rate(process_cpu_seconds_total[1m]) {mine}"},
-        ),
-        Panel(
-            title="Restarts in an hour",
-            says="A worker that ends is started anew by its supervisor.",
-            queries={name: f"changes(process_start_time_seconds[1h]) {mine}"},
-        ),
-        Panel(
-            title="Rebalances and outages in an hour",
-            says="Assignments of partitions; outages that began.",
-            queries={
-                name + " rebalances": f"increase(trueup_rebalances_total[1h]) {mine}",
-                name + " outages of {{part}}": f"increase(trueup_outages_total[1h]) {mine}",
-            },
-        ),
-        Panel(
-            title="Recovery of truth tables",
-            says="Seconds of the latest catch-up, by table.",
-            queries={"{{table}}": "max by (table) (trueup_recovery_seconds)"},
-            unit="s",
-        ),
-        Panel(
-            title="Disk of the state folder, free",
-            says="Of its size.",
-            queries={name: f"trueup_state_disk_free_bytes / trueup_state_disk_size_bytes {mine}"},
-            unit="percentunit",
-        ),
-    )
-
-
-def _capture() -> tuple[Panel, ...]:
-    of = '{system=~"$system"}'
-    system = "{{system}}"
-    return (
-        Panel(
-            title="Runs",
-            says="1 while connector and task run.",
-            queries={system: f"max by (system) (trueup_capture_running{of})"},
-            kind="stat",
-            width=_THIRD,
-        ),
-        Panel(
-            title="State",
-            says="Of connector and task.",
-            queries={system + " {{part}} {{state}}": f"max by (system, part, state) (trueup_capture_state{of}) == 1"},
-            kind="stat",
-            width=_THIRD,
-        ),
-        Panel(
-            title="Lost",
-            says="1: capture may not go on without a resync.",
-            queries={system + " {{error_class}}": f"max by (system, error_class) (trueup_capture_lost{of})"},
-            kind="stat",
-            width=_THIRD,
-            red_from=1,
-        ),
-        Panel(
-            title="Log that is not captured yet",
-            says="Of the source. It moves while the source is idle too: heartbeats.",
-            queries={system: f"max by (system) (trueup_capture_behind_bytes{of})"},
-            unit="bytes",
-        ),
-        Panel(
-            title="Log kept for the slot, and room",
-            says="Room is what may be written until the source gives the slot up; without a line it has no limit.",
-            queries={
-                "kept for " + system: f"max by (system) (trueup_slot_retained_bytes{of})",
-                "room of " + system: f"max by (system) (trueup_slot_headroom_bytes{of}) < +Inf",
-            },
-            unit="bytes",
-        ),
-        Panel(
-            title="Slot is read",
-            says="1 while the connector reads it.",
-            queries={system: f"max by (system) (trueup_slot_active{of})"},
-        ),
-        Panel(
-            title="Restarts in an hour",
-            says="By the capture worker, of what failed.",
-            queries={system: f"sum by (system) (increase(trueup_capture_restarts_total{of}[1h]))"},
-        ),
-        Panel(
-            title="Capture hop, p99",
-            says="From the source's commit to Kafka, by table.",
-            queries={"{{table}}": _hop('{hop="capture"}')},
-            unit="s",
         ),
     )

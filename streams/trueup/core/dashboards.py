@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from trueup.core.dashboard_panels import Dashboard, Panel, dashboards_of
+from trueup.core.dashboard_panels import dashboards_of
+from trueup.model.dashboard import Dashboard, Panel
 from trueup.model.registration import Project
 
 SCHEMA_VERSION: Final = 38  # of Grafana 10; later ones convert it when they load it
