@@ -239,11 +239,15 @@ class PostgresSource:
     def slot(self, name: str) -> Slot | None:
         """A slot; None: there is none of that name."""
         row = self._maybe(
-            "SELECT coalesce(confirmed_flush_lsn, '0/0') - '0/0', coalesce(wal_status, '') = 'lost', active"
+            "SELECT coalesce(confirmed_flush_lsn, '0/0') - '0/0', coalesce(wal_status, '') = 'lost', active,"
+            " coalesce(restart_lsn, '0/0') - '0/0', safe_wal_size"
             " FROM pg_replication_slots WHERE slot_name = %s",
             [name],
         )
-        return None if row is None else Slot(confirmed=int(row[0]), lost=row[1], active=row[2])
+        if row is None:
+            return None
+        headroom = None if row[4] is None else int(row[4])
+        return Slot(confirmed=int(row[0]), lost=row[1], active=row[2], restart=int(row[3]), headroom_bytes=headroom)
 
     def log_end(self) -> int:
         """Where the server's log ends."""

@@ -201,3 +201,9 @@ class PartFailed(Refused):
 
 class UnsafeChange(Refused):
     """The change would touch data nobody allowed to be touched."""
+
+
+def subclasses(of: type[TrueUpError]) -> set[type[TrueUpError]]:
+    """Every class below one, however deep."""
+    below = set(of.__subclasses__())
+    return below.union(*(subclasses(found) for found in below))

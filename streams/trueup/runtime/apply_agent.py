@@ -21,7 +21,7 @@ from trueup.core.reduce import reduce_batch
 from trueup.core.rules import CompiledRule
 from trueup.core.truth_codec import TruthReader
 from trueup.model.decision import Outcome
-from trueup.model.errors import Retryable, SchemaChanged, TopicChanged
+from trueup.model.errors import SchemaChanged, TopicChanged
 from trueup.model.event import LogRecord, Op
 from trueup.model.write import Claim, CopyPlan, Replica, ReplicaBatch
 from trueup.runtime.lane import Batch
@@ -125,31 +125,30 @@ class ApplyHandler:
         await self._learn_schemas(table, records if table.boundary.checks else reduced.records)
         judged = table.boundary.judge(reduced, records, table.reader.decode)
         decoded = time.monotonic()
-        try:
-            result = await self._replica_of(batch.tp).apply(
-                ReplicaBatch(
-                    plan=table.plan,
-                    topic=batch.tp.topic,
-                    partition=batch.tp.partition,
-                    token=claim.token,
-                    start_offset=batch.start,
-                    next_offset=batch.end,
-                    records=len(batch.records),
-                    writes=tuple(judged.writes),
-                    refused=tuple(judged.refused),
-                    counts=judged.counts,
-                )
+        result = await self._replica_of(batch.tp).apply(
+            ReplicaBatch(
+                plan=table.plan,
+                topic=batch.tp.topic,
+                partition=batch.tp.partition,
+                token=claim.token,
+                start_offset=batch.start,
+                next_offset=batch.end,
+                records=len(batch.records),
+                writes=tuple(judged.writes),
+                refused=tuple(judged.refused),
+                counts=judged.counts,
             )
-        except Retryable as exc:
-            self._metrics.retried(type(exc).__name__)
-            raise
+        )
         steps_s = {"decode": decoded - started, "apply": time.monotonic() - decoded}
         self._metrics.counted(table.plan.table, result.counts, steps_s)
         if result.counts.get(Outcome.APPLIED):
             now_us = self._now_us()
             # Rows of a snapshot are no changes: they were true long before anybody captured them.
-            changes = [(now_us - t.commit_time_us) / 1e6 for t in judged.truths if t.op is not Op.READ]
-            self._metrics.converged(table.plan.table, changes)
+            changes = [truth for truth in judged.truths if truth.op is not Op.READ]
+            self._metrics.converged(table.plan.table, [(now_us - t.commit_time_us) / 1e6 for t in changes])
+            published_ms = {record.key: record.timestamp_ms for record in reduced.records}
+            hops = [now_us / 1e6 - at / 1e3 for t in changes if (at := published_ms.get(t.key)) is not None]
+            self._metrics.hops(table.plan.table, hops)
 
     async def _learn_schemas(self, table: ApplyTable, records: Sequence[LogRecord]) -> None:
         """Truth records of an earlier registration carry an earlier schema; the registry has it."""

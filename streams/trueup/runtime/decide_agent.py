@@ -27,11 +27,12 @@ from trueup.core.decode import EnvelopeDecoder, decode, schema_ids
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch, held_of
 from trueup.model.case import Case
-from trueup.model.decision import Held, Outcome, Reject, Skip
+from trueup.model.decision import Held, Outcome, Reject, Skip, TruthRecord
 from trueup.model.errors import DeadLetterCapReached, SchemaChanged
-from trueup.model.event import ChangeEvent, LogRecord
+from trueup.model.event import ChangeEvent, LogRecord, Op
 from trueup.model.registration import Table
 from trueup.model.settings import Settings
+from trueup.model.version import offset_of
 from trueup.runtime.capture_check import check_capture
 from trueup.runtime.case_table import CaseTable
 from trueup.runtime.lane import Batch
@@ -71,6 +72,7 @@ class DecideHandler:
     """Handler of the batch lane for capture partitions.
 
     :param new_producer: of a partition; with `open_store` the seam to what is outside, for tests/simulation.
+    :param now_ms: the clock, milliseconds since 1970, for the hops.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class DecideHandler:
         topics_of: Callable[[Table], Awaitable[TableTopics]],
         new_producer: Callable[[str, str, int, int], PartitionProducer] = PartitionProducer,
         open_store: Callable[[Path, bytes], TruthStore] = TruthStore,
+        now_ms: Callable[[], float] = lambda: time.time() * 1000,
     ) -> None:
         self._plans = plans
         self._settings = settings
@@ -94,6 +97,7 @@ class DecideHandler:
         self._topics_of = topics_of
         self._new_producer = new_producer
         self._open_store = open_store
+        self._now_ms = now_ms
         self._owned: dict[TP, _Owned] = {}
         self._epochs: dict[TP, int] = {}
 
@@ -198,6 +202,19 @@ class DecideHandler:
         owned.memory = memory
         steps_s = {"decide": decided - started, "commit": time.monotonic() - decided}
         self._metrics.counted(plan.table.table, decision.counts, steps_s)
+        self._measure(records, decision.truths, plan.table.table)
+
+    def _measure(self, records: Sequence[LogRecord], truths: Sequence[TruthRecord], table: str) -> None:
+        """The hops of what was published. Rows of a snapshot are no changes; a replayed letter waited for a person."""
+        captured_ms = {record.offset: record.timestamp_ms for record in records}
+        changes = [
+            (at, truth.commit_time_us / 1000)
+            for truth in truths
+            if truth.op is not Op.READ and (at := captured_ms.get(offset_of(truth.version))) is not None
+        ]
+        now_ms = self._now_ms()
+        captured_s = [(at - committed_ms) / 1000 for at, committed_ms in changes]
+        self._metrics.hops(table, captured_s, [(now_ms - at) / 1000 for at, _ in changes])
 
     async def _obey(self, tp: TP, record: LogRecord) -> None:
         """A control record: one record, one outcome. What a sweep deletes is counted by those who apply it."""
