@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from tests.integration.two_writers import Row, TwoWriters, moment, two_writers
@@ -20,7 +21,6 @@ from trueup.core.case_decision import CHANGED
 from trueup.core.registration_rules import problems_of
 from trueup.model.settings import Settings
 from trueup.runtime.cases import Cases, why_not_obeyed
-from trueup.runtime.cli_project import open_settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -113,12 +113,12 @@ def test_one_customer_waits_a_thousand_converge_and_the_decision_reaches_both_wr
     assert listed(two, "--all")[1]["decision"]["by"] == "fatima"
 
 
-def test_further_changes_are_the_new_images_and_a_decision_on_the_old_ones_is_refused(two: TwoWriters) -> None:
+def test_further_changes_are_the_new_images_and_a_decision_on_the_old_ones_is_refused(
+    two: TwoWriters, stack_settings: Settings
+) -> None:
     contradict(two, 2)
-    settings = open_settings(two.folder.project_dir)
-    cases = Cases(
-        settings, read_project(two.folder.project_dir, problems_of), Secrets(settings, two.folder.environment())
-    )
+    settings = msgspec.structs.replace(stack_settings, project_dir=two.folder.project_dir)
+    cases = Cases(settings, read_project(settings.project_dir, problems_of), Secrets(settings, {}))
     seen = cases.find(listed(two)[2]["id"])
     asked = cases.decision(seen, take="A", values={}, because="looked right", by="fatima")
     two.write(two.a, 2, "a again", 300)

@@ -165,6 +165,7 @@ def _placed(
         if not cases.agrees(waiting, event.system, content_hash):
             return version, Escalate(waiting.rule, waiting.reason, "see both sides and decide")
         ranks = [rank_in(side.order) for side in waiting.sides if side.version]
+        ranks += [] if held is None else [rank_in(held.version)]
         return make_version(change.epoch, change.offset, max(change.rank, *ranks)), None
     settled = settle(change, held, plan.conflicts)
     if isinstance(settled, Escalate):
@@ -265,7 +266,7 @@ def decide_batch(
         known = batch.held.get(key) or held.get(key)
         case = batch.cases.get(key) or (known_cases or {}).get(key)
         waiting = _open(case)
-        if waiting is not None and known is not None:
+        if waiting is not None and known is not None and not plan.table.several_writers:
             known = cases.refused_by_case(known, waiting)
         decision, batch.guard = decide(record, known, batch.guard, plan, case)
         if isinstance(decision, Escalate):
@@ -290,7 +291,8 @@ def decide_batch(
                 batch.held |= _marked(key, known, record)
                 outcome = Outcome.REJECTED
             case Escalate():
-                batch.held |= _marked(key, known, record)
+                if not plan.table.several_writers:  # of those the case itself keeps the key
+                    batch.held |= _marked(key, known, record)
                 outcome = Outcome.ESCALATED
             case _:
                 assert_never(decision)
