@@ -295,6 +295,9 @@ def test_a_role_without_the_rights_is_named_with_what_a_superuser_must_say(datab
     assert refused.value.hint is not None
     assert "GRANT SET ON PARAMETER session_replication_role" in refused.value.hint
     assert asyncio.run(statements("admin")) == [], "a superuser gives them itself, once"
+    rows(database, "ALTER TABLE public.customers ENABLE ROW LEVEL SECURITY")
+    with pytest.raises(Refused, match="row level security"):
+        asyncio.run(statements("admin"))
     rows(database, "REVOKE SET ON PARAMETER session_replication_role FROM plain_writer; DROP OWNED BY plain_writer")
 
 

@@ -29,6 +29,10 @@ SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull AND NOT a.a
 FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped"""
 
+_HIDES_ROWS: Final = """
+SELECT c.relrowsecurity AND NOT r.rolbypassrls AND NOT r.rolsuper FROM pg_catalog.pg_class c, pg_catalog.pg_roles r
+WHERE c.oid = to_regclass(%s) AND r.rolname = %s"""
+
 _UNIQUE_KEYS: Final = """
 SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[])
@@ -61,7 +65,7 @@ async def plan_replica(
         for plan in plans:
             statements += await _plan_schema(connection, plan.target_schema, writer_role, schemas)
             if plan.writer:
-                statements += await _plan_users_table(connection, plan)
+                statements += await _plan_users_table(connection, plan, writer_role)
                 statements += await _plan_grant(connection, table_name(plan), writer_role)
             elif plan.table not in kept:
                 statements += await _plan_copy(connection, plan, adopt=adopt)
@@ -150,8 +154,14 @@ async def _plan_writer(connection: Connection, replica: str, role: str) -> list[
     return [*missing, *made, *await _plan_grant(connection, "trueup.row_versions", role)]
 
 
-async def _plan_users_table(connection: Connection, plan: CopyPlan) -> list[str]:
-    """The table is there: it is captured. Only what it is written as is noted."""
+async def _plan_users_table(connection: Connection, plan: CopyPlan, role: str) -> list[str]:
+    """The table is there: it is captured. Only what it is written as is noted. Raises Refused where rows are hidden."""
+    if await _one(connection, _HIDES_ROWS, table_name(plan), role):
+        raise Refused(
+            f'table "{plan.target}" of writer "{plan.replica}" has row level security',
+            detail=f'it may hide rows from "{role}", which writes there what the others do',
+            hint=f"ALTER ROLE {quoted(role)} BYPASSRLS",
+        )
     recorded = await find_recorded(connection, plan) if await _exists(connection, "trueup.copies") else None
     if recorded is None:
         return [ddl.record_copy(plan)]

@@ -148,7 +148,7 @@ async def merge_at_writer(connection: Connection, how: Merge, writes: Sequence[W
     if not news:
         return counts
     await connection.execute(_REPLAY)
-    wanted = [write for write in news if _concerns_row(write, held.get(write.key, (b"", None))[1])]
+    wanted = [write for write in news if concerns_row(write, held.get(write.key, (b"", None))[1])]
     written = await _write_rows(connection, how.plan, statements, wanted)
     position = await _position(connection) if written else None
     positions = [position if write.key in written else None for write in news]
@@ -163,7 +163,7 @@ async def merge_at_writer(connection: Connection, how: Merge, writes: Sequence[W
     return counts
 
 
-def _concerns_row(write: Write, written_at: int | None) -> bool:
+def concerns_row(write: Write, written_at: int | None) -> bool:
     """Whether the row has to be written: of a change made here only where we wrote the row since."""
     if not write.own:
         return True

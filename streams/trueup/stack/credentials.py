@@ -3,7 +3,7 @@
 postgres        superuser; for the stack itself
 <db>_owner      owns the database; makes tables, publications, and roles that replicate
 trueup_capture  what Debezium connects as: replication, nothing else
-trueup_writer   what apply workers connect as: no rights until somebody grants them
+trueup_writer   what apply workers connect as: no rights on data until somebody grants them
 """
 
 from __future__ import annotations
