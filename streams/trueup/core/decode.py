@@ -148,6 +148,11 @@ def _headers(record: LogRecord) -> tuple[int | None, int | None]:
     return epoch, replay_of
 
 
+def epoch_of_headers(record: LogRecord) -> int | None:
+    """The epoch a record was captured in; None when it does not say."""
+    return _headers(record)[0]
+
+
 def _number(value: bytes | None, highest: int) -> int | None:
     """A header as a number; None for anything else: foreign producers write what they like."""
     if value is None or not value.isdigit() or len(value) > _OFFSET_DIGITS_MAX:

@@ -91,7 +91,7 @@ def decide(record: LogRecord, held: Held | None, guard: Guard, plan: DecidePlan)
     row_bytes = None if row is None else _row_bytes(row, plan)
     if isinstance(row_bytes, Reject):
         return row_bytes, moved
-    content_hash = DELETED_HASH if row_bytes is None else hash_row(row_bytes)
+    content_hash = DELETED_HASH if row_bytes is None else hash_row(row_bytes, plan.codec.columns_hash)
     verdict = compare(event, version, content_hash, held, plan.version_column)
     if verdict is not None:
         return verdict, moved

@@ -26,6 +26,7 @@ Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="lower case letters
 Duration = Annotated[str, Meta(pattern=DURATION_PATTERN, description="such as 500ms, 5s, 15m, 4h")]
 Number = int | float | Annotated[str, Meta(pattern=NUMBER_PATTERN, description='a number, in quotes: "0.10"')]
 Violation = Literal["reject", "flag", "escalate"]
+Evolve = Literal["additive", "stop", "ignore"]
 Reference = Annotated[str, Meta(description="a secret by reference: ${env:NAME} or ${file:PATH}")]
 
 _DURATION_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
@@ -174,7 +175,7 @@ class Copy(_Node, frozen=True):
 
 
 class Table(_Node, frozen=True):
-    """A registered table."""
+    """A registered table. `evolve`: what becomes of a column that is added at the source (`core.evolution`)."""
 
     table: Name
     owner: Owner
@@ -184,6 +185,7 @@ class Table(_Node, frozen=True):
     cause: Cause | None = None
     window: Window | None = None
     checks: list[Check] = []
+    evolve: Evolve = "additive"
     replicas: list[Copy] = []
 
     @property

@@ -21,11 +21,12 @@ from trueup.adapters.truth_log import TruthLog
 from trueup.adapters.truth_store import TruthStore
 from trueup.core.capture_topic import CaptureLog
 from trueup.core.control import Sweep, order_of, segments
-from trueup.core.decode import EnvelopeDecoder, schema_ids
+from trueup.core.decode import schema_ids
+from trueup.core.evolution import decoder_of, key_change
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch
 from trueup.model.decision import Escalate, Held, Outcome, Reject, Skip
-from trueup.model.errors import DeadLetterCapReached, SchemaChanged
+from trueup.model.errors import DeadLetterCapReached
 from trueup.model.event import LogRecord
 from trueup.model.registration import Table
 from trueup.model.settings import Settings
@@ -35,6 +36,7 @@ from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import DecideMetrics
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 from trueup.runtime.sweep_run import sweep
+from trueup.runtime.truth_schema_file import applied_anew
 from trueup.runtime.truth_table import TruthTable
 
 _DEAD_LETTER_VALUE_BYTES_MAX: Final = (
@@ -142,7 +144,11 @@ class DecideHandler:
         return start
 
     async def taken_over(self, tp: TP) -> bool:
-        """Whether another process began a new epoch at a partition that is stopped here: the cause may be gone."""
+        """Whether a command cured, perhaps, what stopped a partition here: another process began a new epoch there, or
+        `trueup apply` took other columns over."""
+        plan = self._plans[tp.topic]
+        if await asyncio.to_thread(applied_anew, self._settings, plan.table.table, plan.codec.schema):
+            return True
         committed = await self._log.committed(DECIDE_GROUP, tp.topic, tp.partition)
         return committed is not None and PartitionMemory.read(committed[1]).guard.epoch > self._epochs.get(tp, 0)
 
@@ -169,6 +175,8 @@ class DecideHandler:
         await self._learn_schemas(records, plan)
         held = owned.table.get_many({record.key for record in records if record.key is not None})
         decision = decide_batch(records, held, owned.memory.guard, plan)
+        if (stop := key_change(decision.dead, plan.table, plan.codec.captured, decision.guard.epoch)) is not None:
+            raise stop
         memory = owned.memory.plus(decision.counts, decision.guard)
         self._check_cap(memory, plan)
         decided = time.monotonic()
@@ -223,10 +231,9 @@ class DecideHandler:
             except LookupError:
                 continue  # decode rejects such records one by one
             try:
-                decoder = EnvelopeDecoder(schema)
+                decoder = decoder_of(schema_id, schema, plan.table, plan.codec.captured, plan.codec.passed)
             except ValueError:
                 continue
-            _check_columns(decoder, plan)
             plan.decoders[schema_id] = decoder
 
     def _check_cap(self, memory: PartitionMemory, plan: DecidePlan) -> None:
@@ -238,20 +245,6 @@ class DecideHandler:
                 detail=f"{dead} in one partition, the cap is {cap} (worker.dead_letters_per_table_max)",
                 hint=f"see what they have in common: trueup deadletters list --table {plan.table.table}",
             )
-
-
-def _check_columns(decoder: EnvelopeDecoder, plan: DecidePlan) -> None:
-    """The captured columns must be the registered ones: a column unknown to the truth would be dropped silently."""
-    registered = tuple(field["name"] for field in plan.codec.row_schema["fields"])
-    if set(decoder.row_fields) == set(registered):
-        return
-    added = sorted(set(decoder.row_fields) - set(registered))
-    gone = sorted(set(registered) - set(decoder.row_fields))
-    raise SchemaChanged(
-        f'the columns of "{plan.table.source.table}" changed at the source',
-        detail=f"added: {', '.join(added) or 'none'}; gone: {', '.join(gone) or 'none'}",
-        hint="run: trueup apply, then start the worker again",
-    )
 
 
 def _outgoing(decision: BatchDecision, plan: DecidePlan) -> list[Outgoing]:
