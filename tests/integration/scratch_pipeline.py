@@ -62,6 +62,10 @@ class ScratchPipeline:
     def stop(self) -> None:
         self._workers.stop()
 
+    def kill(self, worker: str) -> None:
+        """SIGKILL; it is started again."""
+        self._workers.kill(worker)
+
     def trueup(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "trueup.runtime.cli", *arguments, "--project", str(self._folder.project_dir)],

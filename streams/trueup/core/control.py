@@ -1,8 +1,8 @@
 """Control records: what TrueUp itself writes into a capture topic, so that it is met in the order of the log.
 
-There is one kind, the sweep: "the snapshot of this epoch is over here; what it did not bring is gone at the source".
-It has no key and no value, only headers, so a reader that does not know it takes it for a tombstone. What it means for
-a key is `core.sweep`.
+The sweep says "the snapshot of this epoch is over here; what it did not bring is gone at the source" (`core.sweep`),
+the truncate "the table was emptied before here" (`core.truncation`). They have no key and no value, only headers, so a
+reader that does not know them takes them for tombstones.
 
 Whoever may write to a capture topic can forge changes of rows too, so the topic's ACLs are what keeps strangers out.
 The proof is no secret: it binds the record to this cluster, topic, partition and epoch, so that one that was mirrored,
@@ -12,7 +12,7 @@ restored or copied here from somewhere else is not obeyed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -20,13 +20,16 @@ import msgspec
 from trueup.core.decode import EPOCH_HEADER
 from trueup.core.ordering import Guard
 from trueup.model.decision import Outcome, Reject, Skip
-from trueup.model.event import LogRecord
+from trueup.model.event import LogRecord, Position
 from trueup.model.version import EPOCH_MAX
 
 CONTROL_HEADER: Final = "trueup.control"
 PROOF_HEADER: Final = "trueup.proof"
+POSITION_HEADER: Final = "trueup.position"
 SWEEP: Final = b"sweep"
+TRUNCATE: Final = b"truncate"
 STAGE: Final = "control"
+_NUMBERS: Final = 3
 
 
 class Sweep(msgspec.Struct, frozen=True):
@@ -35,6 +38,16 @@ class Sweep(msgspec.Struct, frozen=True):
     epoch: int
     offset: int
     time_us: int
+
+
+class Truncate(msgspec.Struct, frozen=True):
+    """An order to let go of the rows of before a truncate: `position` is where that stands in the source's log,
+    `time_us` its commit; `offset` the record's own."""
+
+    epoch: int
+    offset: int
+    time_us: int
+    position: Position
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -67,6 +80,18 @@ def sweep_record(topic: str, partition: int, epoch: int, identity: bytes) -> Log
     return LogRecord(topic, partition, -1, 0, None, None, headers)
 
 
+def truncate_record(topic: str, partition: int, identity: bytes, order: Truncate) -> LogRecord:
+    """The record that orders a truncate to be carried out in one capture partition."""
+    where = b"%d/%d/%d" % (order.position.commit, order.position.change, order.time_us)
+    headers = (
+        (CONTROL_HEADER, TRUNCATE),
+        (EPOCH_HEADER, b"%d" % order.epoch),
+        (POSITION_HEADER, where),
+        (PROOF_HEADER, proof_of(topic, partition, order.epoch, b"\0".join((identity, TRUNCATE, where)))),
+    )
+    return LogRecord(topic, partition, -1, 0, None, None, headers)
+
+
 def is_control(record: LogRecord) -> bool:
     """Whether a record is a control record, ours or not."""
     return (
@@ -74,30 +99,35 @@ def is_control(record: LogRecord) -> bool:
     )
 
 
-def segments(records: Sequence[LogRecord], start: int, end: int) -> Iterator[Segment]:
+def segments(
+    records: Sequence[LogRecord], start: int, end: int, also: Callable[[LogRecord], bool] = lambda _: False
+) -> Iterator[Segment]:
     """A batch cut at its control records, each of which is obeyed with everything before it durable.
 
     :param start: read position before the batch; `end`: behind it, markers included.
+    :param also: other records that concern the whole table.
     """
     begin, position = 0, start
     for index, record in enumerate(records):
-        if is_control(record):
+        if is_control(record) or also(record):
             yield Segment(records[begin:index], record, record.offset)
             begin, position = index + 1, record.offset + 1
     if begin < len(records) or position < end:
         yield Segment(records[begin:], None, end)
 
 
-def order_of(record: LogRecord, guard: Guard, identity: bytes) -> Sweep | Skip | Reject:
+def order_of(record: LogRecord, guard: Guard, identity: bytes) -> Sweep | Truncate | Skip | Reject:
     """What becomes of a control record.
 
-    Skip when a newer epoch has begun: its own sweep follows. Reject, so a dead letter, when it was not written for this
-    place by `trueup resync`.
+    Skip when a newer epoch has begun, whose own sweep follows, or a later truncate was carried out. Reject, so a dead
+    letter, when it was not written for this place.
 
     :param guard: knows the newest epoch that began before this record.
     """
     headers = dict(record.headers)
     epoch = _epoch(headers.get(EPOCH_HEADER, b""))
+    if headers.get(CONTROL_HEADER) == TRUNCATE and epoch is not None:
+        return _truncate_of(record, headers, epoch, guard, identity)
     if headers.get(CONTROL_HEADER) != SWEEP or epoch is None:
         return _forged("it orders nothing that is known")
     if headers.get(PROOF_HEADER) != proof_of(record.topic, record.partition, epoch, identity):
@@ -105,6 +135,23 @@ def order_of(record: LogRecord, guard: Guard, identity: bytes) -> Sweep | Skip |
     if epoch < guard.epoch:
         return Skip(Outcome.IGNORED, "epoch is over")
     return Sweep(epoch, record.offset, record.timestamp_ms * 1000)
+
+
+def _truncate_of(
+    record: LogRecord, headers: Mapping[str, bytes], epoch: int, guard: Guard, identity: bytes
+) -> Truncate | Skip | Reject:
+    where = headers.get(POSITION_HEADER, b"")
+    proof = proof_of(record.topic, record.partition, epoch, b"\0".join((identity, TRUNCATE, where)))
+    numbers = where.split(b"/")
+    if headers.get(PROOF_HEADER) != proof or len(numbers) != _NUMBERS or not all(n.isdigit() for n in numbers):
+        return _forged("it was not written for this topic and partition")
+    commit, change, time_us = map(int, numbers)
+    position = Position(commit, change)
+    if epoch < guard.epoch:
+        return Skip(Outcome.IGNORED, "epoch is over")
+    if epoch == guard.epoch and position <= guard.floor:
+        return Skip(Outcome.IGNORED, "a truncate that is no older was carried out")
+    return Truncate(epoch, record.offset, time_us, position)
 
 
 def _epoch(text: bytes) -> int | None:

@@ -16,7 +16,7 @@ from trueup.core.authority import check_authority
 from trueup.core.avro_types import avro_primitive, is_array
 from trueup.core.decode import EnvelopeDecoder, decode
 from trueup.core.exact_text import ExactRow, Inexact
-from trueup.core.ordering import Guard, check_position, compare, version_of
+from trueup.core.ordering import Guard, check_position, compare, outlived, version_of
 from trueup.core.route import route
 from trueup.core.rules import cause_of, check_row, compile_table_checks
 from trueup.core.truth_codec import DELETED_HASH, TruthCodec, hash_row
@@ -73,6 +73,9 @@ def decide(record: LogRecord, held: Held | None, guard: Guard, plan: DecidePlan)
     if isinstance(event, Reject):
         return event, guard
 
+    if event.epoch < guard.epoch:  # what it says is over, whatever is wrong with it
+        return Skip(Outcome.STALE, "epoch is over"), guard
+
     refusal = validate(event, plan.key_columns, plan.toastable, plan.hole) or check_authority(event, plan.table)
     if refusal is not None:
         return refusal, guard
@@ -80,6 +83,8 @@ def decide(record: LogRecord, held: Held | None, guard: Guard, plan: DecidePlan)
     moved = check_position(event, guard)
     if isinstance(moved, Skip):
         return moved, guard
+    if (gone := outlived(event, held, moved)) is not None:
+        return gone, moved
     event = _exact(event, plan)
     if isinstance(event, Reject):
         return event, moved

@@ -27,6 +27,7 @@ Duration = Annotated[str, Meta(pattern=DURATION_PATTERN, description="such as 50
 Number = int | float | Annotated[str, Meta(pattern=NUMBER_PATTERN, description='a number, in quotes: "0.10"')]
 Violation = Literal["reject", "flag", "escalate"]
 Evolve = Literal["additive", "stop", "ignore"]
+OnTruncate = Literal["delete", "reject", "stop"]
 Reference = Annotated[str, Meta(description="a secret by reference: ${env:NAME} or ${file:PATH}")]
 
 _DURATION_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
@@ -175,7 +176,8 @@ class Copy(_Node, frozen=True):
 
 
 class Table(_Node, frozen=True):
-    """A registered table. `evolve`: what becomes of a column that is added at the source (`core.evolution`)."""
+    """A registered table. `evolve`: what becomes of a column that is added at the source (`core.evolution`).
+    `truncate`: whether the copies follow when the source empties the table (`core.truncation`)."""
 
     table: Name
     owner: Owner
@@ -186,6 +188,7 @@ class Table(_Node, frozen=True):
     window: Window | None = None
     checks: list[Check] = []
     evolve: Evolve = "additive"
+    truncate: OnTruncate = "delete"
     replicas: list[Copy] = []
 
     @property

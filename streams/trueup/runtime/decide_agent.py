@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -20,14 +21,15 @@ from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.truth_log import TruthLog
 from trueup.adapters.truth_store import TruthStore
 from trueup.core.capture_topic import CaptureLog
-from trueup.core.control import Sweep, order_of, segments
-from trueup.core.decode import schema_ids
+from trueup.core.control import Sweep, Truncate, order_of, segments
+from trueup.core.decode import schema_ids, truncate_event
 from trueup.core.evolution import decoder_of, key_change
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch
+from trueup.core.truncation import Ordered, orders_of
 from trueup.model.decision import Escalate, Held, Outcome, Reject, Skip
 from trueup.model.errors import DeadLetterCapReached
-from trueup.model.event import LogRecord
+from trueup.model.event import ChangeEvent, LogRecord
 from trueup.model.registration import Table
 from trueup.model.settings import Settings
 from trueup.runtime.capture_check import check_capture
@@ -36,6 +38,7 @@ from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import DecideMetrics
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 from trueup.runtime.sweep_run import sweep
+from trueup.runtime.truncate_run import truncate
 from trueup.runtime.truth_schema_file import applied_anew
 from trueup.runtime.truth_table import TruthTable
 
@@ -162,17 +165,26 @@ class DecideHandler:
             await owned.producer.stop()
 
     async def process(self, batch: Batch) -> None:
-        """Decides a batch and commits it; what a control record orders is done with everything before it durable."""
-        for segment in segments(log_records(batch.records), batch.start, batch.end):
+        """Decides a batch and commits it; what concerns the whole table is done with everything before it durable."""
+        plan, records = self._plans[batch.tp.topic], log_records(batch.records)
+        await self._learn_schemas(records, plan)
+
+        def truncates(record: LogRecord) -> bool:
+            return plan.table.truncate != "reject" and truncate_event(record, plan.decoders) is not None
+
+        for segment in segments(records, batch.start, batch.end, truncates):
             await self._decide(batch.tp, segment.records, segment.next_offset)
-            if segment.control is not None:
+            if segment.control is None:
+                continue
+            if (event := truncate_event(segment.control, plan.decoders)) is not None:
+                await self._pass_on(batch.tp, event, segment.control)
+            else:
                 await self._obey(batch.tp, segment.control)
 
     async def _decide(self, tp: TP, records: Sequence[LogRecord], next_offset: int) -> None:
         """Truths, dead letters, the offset and its totals in one transaction."""
         started = time.monotonic()
         owned, plan = self._owned[tp], self._plans[tp.topic]
-        await self._learn_schemas(records, plan)
         held = owned.table.get_many({record.key for record in records if record.key is not None})
         decision = decide_batch(records, held, owned.memory.guard, plan)
         if (stop := key_change(decision.dead, plan.table, plan.codec.captured, decision.guard.epoch)) is not None:
@@ -192,17 +204,22 @@ class DecideHandler:
         """A control record: one record, one outcome. What a sweep deletes is counted by those who apply it."""
         owned, plan = self._owned[tp], self._plans[tp.topic]
         order = order_of(record, owned.memory.guard, owned.memory.topic.encode())
-        if isinstance(order, Sweep):
+        if isinstance(order, Sweep | Truncate):
             # Taken over anew: what was committed a moment ago can be read, and the table is what the topic says.
             await self.prepare(tp)
             owned = self._owned[tp]
             order = order_of(record, owned.memory.guard, owned.memory.topic.encode())
-        outgoing, outcome, guard = [], Outcome.IGNORED, owned.memory.guard
+        outgoing, outcome, guard = list[Outgoing](), Outcome.IGNORED, owned.memory.guard
         match order:
             case Sweep():
                 deleted = await sweep(order, self._log, plan, owned.producer, owned.table, owned.memory, tp.partition)
                 log.info("swept", topic=tp.topic, partition=tp.partition, epoch=order.epoch, deleted=deleted)
                 guard = guard if guard.epoch == order.epoch else Guard(order.epoch)
+            case Truncate():
+                learn = partial(self._learn_schemas, plan=plan)
+                done = await truncate(order, self._log, plan, owned.producer, owned.table, owned.memory, learn)
+                log.info("truncated", topic=tp.topic, partition=tp.partition, published=done)
+                guard = (guard if guard.epoch == order.epoch else Guard(order.epoch)).truncated(order.position)
             case Reject():
                 log.warning("control record refused", topic=tp.topic, partition=tp.partition, offset=record.offset)
                 outgoing, outcome = [_dead_letter(plan.table.dead_letter_topic, record, order)], Outcome.REJECTED
@@ -210,6 +227,33 @@ class DecideHandler:
                 outcome = order.outcome
             case _:
                 assert_never(order)
+        await self._settle(tp, record, outgoing, outcome, guard)
+
+    async def _pass_on(self, tp: TP, event: ChangeEvent, record: LogRecord) -> None:
+        """A truncate: control records for all partitions, in the transaction that passes it. It counts as ignored, as
+        they do: what it deletes is counted by those who apply it."""
+        owned, plan = self._owned[tp], self._plans[tp.topic]
+        partitions = await self._log.partitions(tp.topic)
+        decided = orders_of(event, plan, owned.memory.guard, partitions, owned.memory.topic.encode())
+        outgoing, outcome, guard = list[Outgoing](), Outcome.IGNORED, owned.memory.guard
+        match decided:
+            case Ordered(records=records):
+                outgoing = [Outgoing(r.topic, None, None, r.headers, r.partition) for r in records]
+                guard = decided.guard
+                log.info("truncate met", topic=tp.topic, partition=tp.partition, offset=record.offset)
+            case Reject():
+                outgoing, outcome = [_dead_letter(plan.table.dead_letter_topic, record, decided)], Outcome.REJECTED
+            case Skip():
+                outcome = decided.outcome
+            case _:
+                assert_never(decided)
+        await self._settle(tp, record, outgoing, outcome, guard)
+
+    async def _settle(
+        self, tp: TP, record: LogRecord, outgoing: list[Outgoing], outcome: Outcome, guard: Guard
+    ) -> None:
+        """One record, one outcome, one transaction."""
+        owned, plan = self._owned[tp], self._plans[tp.topic]
         memory = owned.memory.plus({outcome: 1}, guard)
         self._check_cap(memory, plan)
         await owned.producer.commit(
