@@ -48,6 +48,7 @@ class Shop:
         self._streamed: list[list[Offered]] = [[] for _ in range(PARTITIONS)]  # of this epoch, repeatable
         self._over: list[list[Offered]] = [[] for _ in range(PARTITIONS)]  # of the epoch before
         self._keys = range(1, rng.randint(3, 7))
+        self._truncated = False  # in this run
 
     def capture(self) -> list[Write]:
         """A snapshot, then a stream with everything that may happen in one."""
@@ -56,9 +57,12 @@ class Shop:
             if rng.random() < 0.4:
                 self.rows[order_id] = self._new_row(order_id)
         writes = [self._written(self._snapshot(list(self.rows)))]
-        happenings = (self._transaction, self._repeated, self._incremental_snapshot, self._foreign, self._resync)
+        happenings = (
+            *(self._transaction, self._repeated, self._incremental_snapshot),
+            *(self._foreign, self._resync, self._truncate),
+        )
         for _ in range(rng.randint(8, 18)):
-            happening = rng.choices(happenings, (74, 9, 6, 8, 3))[0]
+            happening = rng.choices(happenings, (74, 9, 6, 8, 3, 5))[0]
             writes.append(self._written(happening()))
         return [write for write in writes if write.records]
 
@@ -76,6 +80,38 @@ class Shop:
             order_id = self._rng.choice(self._keys)
             records += self._change(order_id, position)
         self._commit += self._rng.randint(40, 80)
+        self._commits += 1
+        return records
+
+    def _truncate(self) -> list[Captured]:
+        """In a transaction of its own or amid changes; one record, without a key, in some partition. A chunk of an
+        incremental snapshot may have been read before and be sent afterwards: nobody takes its rows out."""
+        rng, lsn = self._rng, self._commit
+        records = []
+        for number in range(rng.choice((0, 0, 1, 2))):
+            records += self._change(rng.choice(self._keys), (self._commit, lsn + number))
+        read_before = [row for row in self.rows.values() if rng.random() < 0.3]
+        position = (self._commit, lsn + 10)
+        self.rows.clear()
+        self.accepted = dict.fromkeys(self.accepted, None)
+        partition = rng.randrange(PARTITIONS)
+        value = envelope("t", None, None, position, _TIME_US + self._commits * 1_000)
+        header = (EPOCH_HEADER, b"%d" % self._epoch)
+        truncate = Captured(partition, Offered(None, value, (header,)))
+        self._streamed[partition].append(truncate.record)
+        self._truncated = True
+        records.append(truncate)
+        touched = set[int]()
+        for number in range(rng.choice((0, 1, 2, 4))):
+            order_id = rng.choice(self._keys)
+            touched.add(order_id)
+            records += self._change(order_id, (self._commit, lsn + 20 + number))
+        sent_at = (self._commit, lsn + 35)
+        for row in read_before if rng.random() < 0.5 else ():
+            if row[0] not in touched:
+                value = envelope("r", row, None, sent_at, _TIME_US + self._commits * 1_000)
+                records.append(Captured(_partition_of(row[0]), Offered(key_of(row[0]), value, (header,))))
+        self._commit += rng.randint(40, 80)
         self._commits += 1
         return records
 
@@ -137,6 +173,8 @@ class Shop:
         if self._over[partition] and rng.random() < 0.3:
             streamed = self._over[partition]
         length = rng.randint(1, _SUFFIX_MAX)
+        if self._truncated:  # what repeats itself repeats all from there on: core.truncation.last_before
+            return [Captured(partition, record) for record in streamed[-length:]]
         again = streamed[-length:] if rng.random() < 0.7 else rng.sample(streamed, min(length, len(streamed)))
         return [Captured(partition, record) for record in again]
 
@@ -177,7 +215,8 @@ class Shop:
         self._commits += 1
         self._over, self._streamed = self._streamed, [[] for _ in range(PARTITIONS)]
         records = self._snapshot(list(self.rows))
-        known = {order_id for order_id, row in self.accepted.items() if row is not None} | was
+        # A truncate of the epoch before may not have been carried out yet: whoever swept would find its rows.
+        known = set(self.accepted) | was
         position = (self._commit, self._commit)
         for order_id in sorted(known - self.rows.keys()):
             records.append(self._streams("d", None, (order_id, 0, ""), position))

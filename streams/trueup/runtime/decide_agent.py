@@ -28,7 +28,7 @@ from trueup.core.ordering import Guard
 from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch
 from trueup.core.truncation import Ordered, orders_of
 from trueup.model.decision import Escalate, Held, Outcome, Reject, Skip
-from trueup.model.errors import DeadLetterCapReached
+from trueup.model.errors import DeadLetterCapReached, Fenced
 from trueup.model.event import ChangeEvent, LogRecord
 from trueup.model.registration import Table
 from trueup.model.settings import Settings
@@ -206,7 +206,9 @@ class DecideHandler:
         order = order_of(record, owned.memory.guard, owned.memory.topic.encode())
         if isinstance(order, Sweep | Truncate):
             # Taken over anew: what was committed a moment ago can be read, and the table is what the topic says.
-            await self.prepare(tp)
+            if await self.prepare(tp) != record.offset:
+                # Taking over fences whoever had it: one that lost the partition meanwhile must not go on from here.
+                raise Fenced(f'partition {tp.partition} of "{tp.topic}" was carried on by another worker')
             owned = self._owned[tp]
             order = order_of(record, owned.memory.guard, owned.memory.topic.encode())
         outgoing, outcome, guard = list[Outgoing](), Outcome.IGNORED, owned.memory.guard
