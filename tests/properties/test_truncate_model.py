@@ -165,7 +165,7 @@ class Decider:
             last = last_before(before, order, self.plan.decoders)
             boundary = 0 if last is None else last + 1
             after = before[boundary:]
-        truths = settled(after, boundary, order, self.held, self.plan) if after else []
+        truths = settled(after, boundary, order, self.held, {}, self.plan).truths if after else []
         others = ((k, h) for k, h in self.held.items() if k not in keys_of(after) and is_row_of_before(h, order))
         return truths + [deletion(k, version_deleted(h.version, order), order) for k, h in others]
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from tests.simulation import tables
 from tests.simulation.database import Database
+from tests.simulation.desk import Desk, Model
 from tests.simulation.group import Group
 from tests.simulation.invariants import ApplyChecks, DecideChecks, check_copy, check_end, check_same, check_stopped
 from tests.simulation.log import SimulatedLog
 from tests.simulation.schedule import Ended, FaultKind, Process, Stuck, World
-from tests.simulation.source import Shop, Write
+from tests.simulation.source import Captured, Effect, Shop, Write
 from tests.simulation.store import Disk, Fate
 from tests.simulation.worker import Parts, Worker, capture_partitions, exits_end_their_process, truth_partitions
 from trueup.runtime.partition_memory import DECIDE_GROUP
@@ -55,6 +56,8 @@ class Run:
         self.log = SimulatedLog(self.world, tables.TOPICS, tables.PARTITIONS)
         self.parts = parts(self.log)
         self.shop = Shop(rng)
+        self.model = Model(self.log)
+        self.desk = Desk(self.log, self.model)
         self.decide_group = Group(self.log, capture_partitions())
         self.decide_checks = DecideChecks(self.log)
         self.databases = {replica: self._database(replica) for replica in tables.PLANS}
@@ -100,7 +103,8 @@ class Run:
         supervising = director.start(self._supervise(director), "supervise")
         capturing = director.start(self._capture(director), "capture")
         disturbing = director.start(self._disturb(director), "disturb")
-        for task in (capturing, disturbing):
+        judging = director.start(self._judge(director), "judge")
+        for task in (capturing, disturbing, judging):
             await task
         self.world.faults.planned.clear()
         self._is_calm = True
@@ -113,8 +117,11 @@ class Run:
             if self.world.findings:
                 break
         else:
+            self.model.obeyed = self.decide_checks.obeyed
+            self.model.walk()
+            self.model.check_cases()
             for database in self.databases.values():
-                check_copy(self.log, database, self.shop.accepted)
+                check_copy(self.log, database, self.model.accepted)
             await self._fill_anew(director)
         supervising.cancel()
 
@@ -188,15 +195,46 @@ class Run:
                 while not self.log.is_free("connect"):
                     await connect.passes(0.5)
                 epoch = self.log.init_producer("connect")
-            self._append(write, epoch)
+            appended = self._append(write, epoch)
+            for index, (captured, offset) in enumerate(appended):
+                if captured.effect is not None:
+                    self.model.add(captured.partition, offset, captured.effect)
+                if captured.gone:
+                    self._truncated(captured.gone, appended[index + 1 :])
             self.log.end("connect", epoch, commit=True)
             while not self.log.is_free("connect"):
                 await connect.passes(0.05)
 
-    def _append(self, write: Write, epoch: int) -> None:
-        for partition, record in write.records:
-            place = (tables.ORDERS.capture_topic, partition)
-            self.log.append("connect", epoch, _CONNECT_TIMEOUT_S, place, [record])
+    def _truncated(self, gone: Sequence[Effect], later: Sequence[tuple[Captured, int]]) -> None:
+        """In each partition before what was captured afterwards, and behind everything else."""
+        for number in range(tables.PARTITIONS):
+            end = self.log.partitions[tables.ORDERS.capture_topic, number].end
+            place = min((offset for captured, offset in later if captured.partition == number), default=end)
+            for effect in gone:
+                if effect.order_id % tables.PARTITIONS == number:
+                    self.model.add(number, place - 0.5 + effect.order_id / 100, effect)
+
+    def _append(self, write: Write, epoch: int) -> list[tuple[Captured, int]]:
+        """The records with their offsets."""
+        places = [(tables.ORDERS.capture_topic, captured.partition) for captured in write.records]
+        return [
+            (captured, self.log.append("connect", epoch, _CONNECT_TIMEOUT_S, place, [captured.record]))
+            for captured, place in zip(write.records, places, strict=True)
+        ]
+
+    async def _judge(self, person: Process) -> None:
+        """Somebody looks at cases now and then, and decides what he saw: at once, or after a while."""
+        for _ in range(self.rng.choice((0, 2, 5, 9))):
+            await person.passes(self.rng.expovariate(0.5))
+            seen = self.desk.look()
+            if seen is None:
+                continue
+            if self.rng.random() < 0.4:
+                await person.passes(self.rng.expovariate(0.5))
+            while not self.log.is_free("desk"):
+                await person.passes(0.05)
+            self.desk.decide(seen)
+            self._event("case decided")
 
     async def _disturb(self, director: Process) -> None:
         """What does not strike at a point of a worker's code: the world around it."""
@@ -224,8 +262,9 @@ class Run:
 
     def _compact(self) -> None:
         self._event("compaction")
-        for tp in truth_partitions():
-            self.log.partitions[tp].compact()
+        for topic, number in truth_partitions():
+            self.log.partitions[topic, number].compact()
+            self.log.partitions[tables.ORDERS.cases_topic, number].compact()
 
     def _crash_database(self) -> None:
         self._event("database crash")

@@ -1,7 +1,7 @@
-"""The source and its capture: transactions of a shop, as Debezium on Connect writes them, and what must come of them.
+"""The source and its capture: transactions of a shop, as Debezium on Connect writes them.
 
-The model is a dictionary: the latest row of each key that the table's checks accept. Everything else that lies in the
-topic (repetitions, refused rows, foreign and broken records) must leave no trace in a copy.
+What is a change of the shop's carries its effect, for the model (`tests.simulation.desk`). Everything else that lies in
+the topic (repetitions, foreign and broken records) must leave no trace in a copy.
 """
 
 from __future__ import annotations
@@ -14,15 +14,28 @@ from tests.simulation.tables import HOLE, PARTITIONS, UNKNOWN_ID, Row, envelope,
 from trueup.core.decode import EPOCH_HEADER
 
 _TIME_US = 1_767_607_200_000_000
-_AMOUNTS = (1, 2, 3, 950, -1)  # 950 is refused by one replica, -1 by the table's check
+_AMOUNTS = (1, 2, 3, 950, -1, 6_000)  # 950 is refused by one replica, -1 by the table's check, 6,000 is for people
 _SUFFIX_MAX = 4
 
 
+class Effect(NamedTuple):
+    """What the shop has of a key since a change; None: deleted."""
+
+    order_id: int
+    row: Row | None
+    epoch: int
+
+
 class Captured(NamedTuple):
-    """A record for one partition."""
+    """A record for one partition.
+
+    :param gone: of a truncate, for every key: it concerns all partitions, at its place in the log of the source.
+    """
 
     partition: int
     record: Offered
+    effect: Effect | None = None
+    gone: tuple[Effect, ...] = ()
 
 
 class Write(NamedTuple):
@@ -36,19 +49,20 @@ class Write(NamedTuple):
 
 
 class Shop:
-    """Makes the capture of one run. `accepted` is the model."""
+    """Makes the capture of one run."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self.rows: dict[int, Row] = {}
-        self.accepted: dict[int, Row | None] = {}
+        self._may_be_held: set[int] = set()
         self._epoch = 1
         self._commit = 1_000  # the LSN of the latest commit
         self._commits = 0
         self._streamed: list[list[Offered]] = [[] for _ in range(PARTITIONS)]  # of this epoch, repeatable
         self._over: list[list[Offered]] = [[] for _ in range(PARTITIONS)]  # of the epoch before
         self._keys = range(1, rng.randint(3, 7))
-        self._truncated = False  # in this run
+        self._truncates = rng.random() < 0.5  # in this run; then nothing is left for people to decide
+        self._truncated = False
 
     def capture(self) -> list[Write]:
         """A snapshot, then a stream with everything that may happen in one."""
@@ -62,7 +76,7 @@ class Shop:
             *(self._foreign, self._resync, self._truncate),
         )
         for _ in range(rng.randint(8, 18)):
-            happening = rng.choices(happenings, (74, 9, 6, 8, 3, 5))[0]
+            happening = rng.choices(happenings, (74, 9, 6, 8, 3, 9 if self._truncates else 0))[0]
             writes.append(self._written(happening()))
         return [write for write in writes if write.records]
 
@@ -93,11 +107,11 @@ class Shop:
         read_before = [row for row in self.rows.values() if rng.random() < 0.3]
         position = (self._commit, lsn + 10)
         self.rows.clear()
-        self.accepted = dict.fromkeys(self.accepted, None)
         partition = rng.randrange(PARTITIONS)
         value = envelope("t", None, None, position, _TIME_US + self._commits * 1_000)
         header = (EPOCH_HEADER, b"%d" % self._epoch)
-        truncate = Captured(partition, Offered(None, value, (header,)))
+        gone = tuple(Effect(order_id, None, self._epoch) for order_id in self._keys)
+        truncate = Captured(partition, Offered(None, value, (header,)), gone=gone)
         self._streamed[partition].append(truncate.record)
         self._truncated = True
         records.append(truncate)
@@ -134,7 +148,8 @@ class Shop:
         return records
 
     def _new_row(self, order_id: int) -> Row:
-        return (order_id, self._rng.choice(_AMOUNTS), self._rng.choice("ab"))
+        amounts = _AMOUNTS[:-1] if self._truncates else _AMOUNTS
+        return (order_id, self._rng.choice(amounts), self._rng.choice("ab"))
 
     def _streams(self, op: str, row: Row | None, before: Row | None, position: tuple[int, int]) -> Captured:
         image = row or before
@@ -148,13 +163,14 @@ class Shop:
     ) -> Captured:
         if row is None:
             self.rows.pop(order_id, None)
+            self._may_be_held.discard(order_id)
         else:
             self.rows[order_id] = row
-        if row is None or row[1] >= 0:
-            self.accepted[order_id] = row
+            self._may_be_held.add(order_id)
         value = envelope(op, row, before, position, _TIME_US + self._commits * 1_000)
         header = (EPOCH_HEADER, b"%d" % self._epoch)
-        return Captured(_partition_of(order_id), Offered(key_of(order_id), value, (header,)))
+        effect = Effect(order_id, row, self._epoch)
+        return Captured(_partition_of(order_id), Offered(key_of(order_id), value, (header,)), effect)
 
     # --- what the capture does ---
 
@@ -204,21 +220,22 @@ class Shop:
 
     def _resync(self) -> list[Captured]:
         """A new epoch: a gap of which nothing was captured, a log that may begin anew, a snapshot and its sweep."""
-        was = set(self.rows)
         for order_id in self._keys:
             if self._rng.random() < 0.3:
                 self.rows.pop(order_id, None)
             elif self._rng.random() < 0.3:
                 self.rows[order_id] = self._new_row(order_id)
+        if self._truncated:
+            # A refused row of the new snapshot is there, so what was held of its key stays, even if that was before a
+            # truncate whose epoch is over: the model does not follow that far.
+            self.rows = {order_id: (order_id, abs(row[1]), row[2]) for order_id, row in self.rows.items()}
         self._epoch += 1
         self._commit = self._rng.choice((1_000, self._commit + 500))
         self._commits += 1
         self._over, self._streamed = self._streamed, [[] for _ in range(PARTITIONS)]
         records = self._snapshot(list(self.rows))
-        # A truncate of the epoch before may not have been carried out yet: whoever swept would find its rows.
-        known = set(self.accepted) | was
         position = (self._commit, self._commit)
-        for order_id in sorted(known - self.rows.keys()):
+        for order_id in sorted(self._may_be_held - self.rows.keys()):
             records.append(self._streams("d", None, (order_id, 0, ""), position))
         self._commit += 50
         return records

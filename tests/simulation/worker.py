@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +18,7 @@ from faust.types import TP
 from tests.simulation import tables
 from tests.simulation.database import Database
 from tests.simulation.database_session import SimulatedReplica
+from tests.simulation.desk import CAPTURE_IDENTITY
 from tests.simulation.group import Group, SimulatedConsumer
 from tests.simulation.kafka_clients import SimulatedProducer, SimulatedTruthLog
 from tests.simulation.log import SimulatedLog
@@ -47,6 +48,8 @@ class _Metrics:
 
     def retried(self, error_class: str) -> None: ...
 
+    def cases(self, table: str, partition: int, deadlines_us: Iterable[int]) -> None: ...
+
     def converged(self, table: str, seconds: list[float]) -> None: ...
 
 
@@ -68,7 +71,7 @@ class Worker:
 
 
 async def _topics_of(_: Table) -> TableTopics:
-    return TableTopics("capture-id", "truth-id")
+    return TableTopics(CAPTURE_IDENTITY, "truth-id")
 
 
 class Parts:
@@ -126,7 +129,8 @@ class Parts:
         return PartitionProducer(servers, topic, partition, timeout_ms, self.client(process))
 
     def client(self, process: Process) -> Callable[..., SimulatedProducer]:
-        return functools.partial(SimulatedProducer, self.log, process, tables.ORDERS.dead_letter_topic)
+        effects = {tables.ORDERS.dead_letter_topic: "send dead letters", tables.ORDERS.cases_topic: "send cases"}
+        return functools.partial(SimulatedProducer, self.log, process, effects)
 
     def replica(self, database: Database, process: Process) -> PostgresReplica:
         return SimulatedReplica(database, process)

@@ -1,12 +1,13 @@
 """Control records: what TrueUp itself writes into a capture topic, so that it is met in the order of the log.
 
-The sweep says "the snapshot of this epoch is over here; what it did not bring is gone at the source" (`core.sweep`),
-the truncate "the table was emptied before here" (`core.truncation`). They have no key and no value, only headers, so a
-reader that does not know them takes them for tombstones.
+There are three kinds. The sweep: "the snapshot of this epoch is over here; what it did not bring is gone at the
+source" (`core.sweep`). The truncate: "the table was emptied before here" (`core.truncation`). The decision: "this is
+what a person decided about the case of this key" (`core.case_decision`). None has a value, only headers, so a reader
+that does not know them takes them for tombstones.
 
 Whoever may write to a capture topic can forge changes of rows too, so the topic's ACLs are what keeps strangers out.
-The proof is no secret: it binds the record to this cluster, topic, partition and epoch, so that one that was mirrored,
-restored or copied here from somewhere else is not obeyed.
+The proof is no secret: it binds the record to this cluster, topic, partition, epoch and content, so that one that was
+mirrored, restored or copied here from somewhere else is not obeyed.
 """
 
 from __future__ import annotations
@@ -19,17 +20,21 @@ import msgspec
 
 from trueup.core.decode import EPOCH_HEADER
 from trueup.core.ordering import Guard
+from trueup.model.case import CaseDecision
 from trueup.model.decision import Outcome, Reject, Skip
 from trueup.model.event import LogRecord, Position
 from trueup.model.version import EPOCH_MAX
 
 CONTROL_HEADER: Final = "trueup.control"
 PROOF_HEADER: Final = "trueup.proof"
+DECISION_HEADER: Final = "trueup.decision"  # the decision as JSON
 POSITION_HEADER: Final = "trueup.position"
 SWEEP: Final = b"sweep"
 TRUNCATE: Final = b"truncate"
+DECISION: Final = b"decision"
 STAGE: Final = "control"
 _NUMBERS: Final = 3
+_decode_decision = msgspec.json.Decoder(CaseDecision).decode
 
 
 class Sweep(msgspec.Struct, frozen=True):
@@ -50,6 +55,16 @@ class Truncate(msgspec.Struct, frozen=True):
     position: Position
 
 
+class DecisionOrder(msgspec.Struct, frozen=True):
+    """An order to decide the case of a key: `offset` is the record's own, `time_us` when it was written."""
+
+    epoch: int
+    offset: int
+    time_us: int
+    key: bytes
+    decision: CaseDecision
+
+
 class Segment(msgspec.Struct, frozen=True):
     """Records of a batch that are decided and committed together, then perhaps a control record.
 
@@ -61,12 +76,13 @@ class Segment(msgspec.Struct, frozen=True):
     next_offset: int
 
 
-def proof_of(topic: str, partition: int, epoch: int, identity: bytes) -> bytes:
+def proof_of(topic: str, partition: int, epoch: int, identity: bytes, *content: bytes) -> bytes:
     """What binds a control record to its place.
 
     :param identity: cluster id and topic id.
+    :param content: of a decision its key and its JSON.
     """
-    text = b"\0".join((identity, topic.encode(), b"%d" % partition, b"%d" % epoch))
+    text = b"\0".join((identity, topic.encode(), b"%d" % partition, b"%d" % epoch, *content))
     return hashlib.sha256(text).hexdigest()[:32].encode()
 
 
@@ -92,11 +108,23 @@ def truncate_record(topic: str, partition: int, identity: bytes, order: Truncate
     return LogRecord(topic, partition, -1, 0, None, None, headers)
 
 
+def decision_record(
+    topic: str, partition: int, epoch: int, identity: bytes, key: bytes, decision: CaseDecision
+) -> LogRecord:
+    """The record that decides the case of a key. It has the key, so it goes where the key's changes go."""
+    content = msgspec.json.encode(decision)
+    headers = (
+        (CONTROL_HEADER, DECISION),
+        (EPOCH_HEADER, b"%d" % epoch),
+        (PROOF_HEADER, proof_of(topic, partition, epoch, identity, key, content)),
+        (DECISION_HEADER, content),
+    )
+    return LogRecord(topic, partition, -1, 0, key, None, headers)
+
+
 def is_control(record: LogRecord) -> bool:
     """Whether a record is a control record, ours or not."""
-    return (
-        record.value is None and record.key is None and any(name == CONTROL_HEADER for name, _ in record.headers or ())
-    )
+    return record.value is None and any(name == CONTROL_HEADER for name, _ in record.headers or ())
 
 
 def segments(
@@ -116,25 +144,35 @@ def segments(
         yield Segment(records[begin:], None, end)
 
 
-def order_of(record: LogRecord, guard: Guard, identity: bytes) -> Sweep | Truncate | Skip | Reject:
+def order_of(record: LogRecord, guard: Guard, identity: bytes) -> Sweep | Truncate | DecisionOrder | Skip | Reject:
     """What becomes of a control record.
 
-    Skip when a newer epoch has begun, whose own sweep follows, or a later truncate was carried out. Reject, so a dead
-    letter, when it was not written for this place.
+    Skip when a newer epoch has begun: its own sweep follows, and what was decided on is not what is there any more; or
+    when a later truncate was carried out. Reject, so a dead letter, when it was not written for this place by
+    `trueup resync`, `trueup cases decide` or a decide worker.
 
     :param guard: knows the newest epoch that began before this record.
     """
     headers = dict(record.headers)
-    epoch = _epoch(headers.get(EPOCH_HEADER, b""))
-    if headers.get(CONTROL_HEADER) == TRUNCATE and epoch is not None:
+    kind, epoch = headers.get(CONTROL_HEADER), _epoch(headers.get(EPOCH_HEADER, b""))
+    keyed = record.key is not None
+    if kind == TRUNCATE and epoch is not None and not keyed:
         return _truncate_of(record, headers, epoch, guard, identity)
-    if headers.get(CONTROL_HEADER) != SWEEP or epoch is None:
+    if epoch is None or kind != (DECISION if keyed else SWEEP):
         return _forged("it orders nothing that is known")
-    if headers.get(PROOF_HEADER) != proof_of(record.topic, record.partition, epoch, identity):
+    content = (record.key, headers.get(DECISION_HEADER, b"")) if record.key is not None else ()
+    if headers.get(PROOF_HEADER) != proof_of(record.topic, record.partition, epoch, identity, *content):
         return _forged("it was not written for this topic and partition")
     if epoch < guard.epoch:
         return Skip(Outcome.IGNORED, "epoch is over")
-    return Sweep(epoch, record.offset, record.timestamp_ms * 1000)
+    time_us = record.timestamp_ms * 1000
+    if record.key is None:
+        return Sweep(epoch, record.offset, time_us)
+    try:
+        decision = _decode_decision(headers.get(DECISION_HEADER, b""))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _forged("it is no decision of this version of TrueUp")
+    return DecisionOrder(epoch, record.offset, time_us, record.key, decision)
 
 
 def _truncate_of(

@@ -18,7 +18,7 @@ from trueup.core.decode import EnvelopeDecoder, epoch_of_headers
 from trueup.core.truth_schema import avro_name
 from trueup.core.validate import key_values
 from trueup.model.columns import CapturedTable
-from trueup.model.decision import Escalate, Reject
+from trueup.model.decision import Reject
 from trueup.model.errors import SchemaChanged
 from trueup.model.event import LogRecord
 from trueup.model.registration import Evolve, Table
@@ -158,7 +158,7 @@ def stopped(table: Table, changes: ColumnChanges) -> SchemaChanged:
 
 
 def key_change(
-    refused: Iterable[tuple[LogRecord, Reject | Escalate]], table: Table, registered: CapturedTable, epoch: int
+    refused: Iterable[tuple[LogRecord, Reject]], table: Table, registered: CapturedTable, epoch: int
 ) -> SchemaChanged | None:
     """Whether the key changed at the source: then every record to come would be a dead letter, and a key of other
     columns says nothing about the rows that are held.
@@ -177,6 +177,6 @@ def key_change(
                 f'the key of "{table.source.table}" changed at the source',
                 detail=f"offset {record.offset} of partition {record.partition}: {why.reason}",
                 hint=f"make ({', '.join(table.key)}) a key there again, NOT NULL and UNIQUE; "
-                f"then: trueup resync {table.owner.system}",
+                f"then: trueup resync {table.reference}",
             )
     return None

@@ -30,6 +30,8 @@ class Guard(msgspec.Struct, frozen=True, gc=False):
     :param chunk: `read_at` of the first rows of a snapshot that came after the truncate. They may have been read before
         it: Debezium drops a row of a chunk that is changed meanwhile, but not at a truncate.
     :param suspects: rows of that chunk may still come.
+    :param writers: of a table with several writers: a guard for each, since each has a log and epochs of its own. The
+        epoch beside it is the highest that began in the partition, and that of versions; the position means nothing.
     """
 
     epoch: int = 0
@@ -38,6 +40,17 @@ class Guard(msgspec.Struct, frozen=True, gc=False):
     floor: Position = Position(0, 0)
     chunk: Position = Position(0, 0)
     suspects: bool = False
+    writers: dict[str, Guard] | None = None
+
+    def of(self, system: str) -> Guard:
+        """The guard of one of several writers."""
+        return Guard() if self.writers is None else self.writers.get(system, Guard())
+
+    def moved(self, system: str, guard: Guard) -> Guard:
+        """The guard of the partition after that of one of several writers moved."""
+        if self.writers is not None and self.writers.get(system) is guard:
+            return self
+        return Guard(max(self.epoch, guard.epoch), writers={**(self.writers or {}), system: guard})
 
     def truncated(self, floor: Position) -> Guard:
         """The guard when a truncate was carried out."""

@@ -16,16 +16,28 @@ from typing import Final
 import msgspec
 
 from trueup.core.authority import check_authority
+from trueup.core.cases import superseded
 from trueup.core.control import Truncate, truncate_record
 from trueup.core.decode import EnvelopeDecoder, decode
 from trueup.core.ordering import Guard, check_position
 from trueup.core.pipeline import DecidePlan, decide_batch
+from trueup.model.case import Case
 from trueup.model.decision import DELETED_HASH, Held, Reject, Skip, TruthRecord
 from trueup.model.errors import TableTruncated
 from trueup.model.event import ChangeEvent, LogRecord, Op
 from trueup.model.version import Version, epoch_of, make_version, offset_of, split_version
 
 _CAUSE: Final = "truncated at the source"
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What is to be published for the keys that were written between a truncate and its control record.
+
+    :param cases: of keys whose open case has other sides than it would have had.
+    """
+
+    truths: list[TruthRecord]
+    cases: dict[bytes, Case]
 
 
 class Ordered(msgspec.Struct, frozen=True):
@@ -65,30 +77,37 @@ def orders_of(
 
 
 def last_before(records: Sequence[LogRecord], order: Truncate, decoders: Mapping[int, EnvelopeDecoder]) -> int | None:
-    """Index of the last record whose change was made before the truncate; None: all came after, or say nothing.
+    """Index of the last record that was captured before the truncate; None: all came after, or say nothing.
 
-    Rows of a snapshot and replays of dead letters say nothing. A capture that repeats itself repeats everything from
-    there on, so what lies behind a repeated change of before is whole.
+    Replays of dead letters say nothing, nor does another epoch, of which something may be repeated at any time. A
+    capture that repeats itself repeats everything from there on, so what lies behind a repeated change is whole.
     """
     for index in range(len(records) - 1, -1, -1):
         event = decode(records[index], decoders)
-        if not isinstance(event, ChangeEvent) or event.position is None or event.replay_of is not None:
+        if not isinstance(event, ChangeEvent) or event.replay_of is not None or event.epoch != order.epoch:
             continue
-        if (event.epoch, event.position) <= (order.epoch, order.position):
+        if event.position is not None and event.position <= order.position:
+            return index
+        if event.read_at is not None and event.read_at < order.position:
             return index
     return None
 
 
 def settled(
-    records: Sequence[LogRecord], boundary: int, order: Truncate, held: Mapping[bytes, Held], plan: DecidePlan
-) -> list[TruthRecord]:
+    records: Sequence[LogRecord],
+    boundary: int,
+    order: Truncate,
+    held: Mapping[bytes, Held],
+    waiting: Mapping[bytes, Case],
+    plan: DecidePlan,
+) -> Settled:
     """What is to be published for the keys of the records that lie between the truncate and its control record.
 
     They were decided while the rows of before were still held. Decided once more, as after the truncate, they say which
     rows are there; only what differs from what is held is published. Nothing is counted a second time.
 
     :param records: the partition's, from `boundary` to the control record.
-    :param held: what is held of their keys now.
+    :param held: what is held of their keys now; `waiting` their open cases.
     """
     keys = dict.fromkeys(record.key for record in records if record.key is not None)
     gone = {key: Held(_version_gone(held[key].version, boundary, order), DELETED_HASH) for key in keys if key in held}
@@ -110,12 +129,24 @@ def settled(
             truths.append(newest.get(key) or deletion(key, gone[key].version, order))
         else:
             truths.append(deletion(key, version_deleted(known.version, order), order))
-    return truths
+    cases = {}
+    for key in [key for key in keys if key in waiting]:
+        now = again.cases.get(key)
+        if now is None or not now.is_open:
+            cases[key] = superseded(waiting[key], order_version(order), order.time_us)
+        elif now.sides != waiting[key].sides:
+            cases[key] = now
+    return Settled(truths, cases)
 
 
 def is_row_of_before(known: Held, order: Truncate) -> bool:
     """Whether a row is held that was decided before the control record."""
     return known.content_hash != DELETED_HASH and _is_before(known.version, order.epoch, order.offset)
+
+
+def order_version(order: Truncate) -> Version:
+    """The version of the control record, for what has no other."""
+    return make_version(order.epoch, order.offset)
 
 
 def version_deleted(version: Version, order: Truncate) -> Version:

@@ -21,18 +21,22 @@ from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.truth_log import TruthLog
 from trueup.adapters.truth_store import TruthStore
 from trueup.core.capture_topic import CaptureLog
-from trueup.core.control import Sweep, Truncate, order_of, segments
-from trueup.core.decode import schema_ids, truncate_event
-from trueup.core.evolution import decoder_of, key_change
+from trueup.core.case_decision import Obeyed, judge
+from trueup.core.control import DecisionOrder, Sweep, Truncate, order_of, segments
+from trueup.core.decode import truncate_event
+from trueup.core.evolution import key_change
 from trueup.core.ordering import Guard
-from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch
+from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch, held_of
 from trueup.core.truncation import Ordered, orders_of
-from trueup.model.decision import Escalate, Held, Outcome, Reject, Skip
+from trueup.model.case import Case
+from trueup.model.decision import Held, Outcome, Reject, Skip
 from trueup.model.errors import DeadLetterCapReached, Fenced
 from trueup.model.event import ChangeEvent, LogRecord
 from trueup.model.registration import Table
 from trueup.model.settings import Settings
 from trueup.runtime.capture_check import check_capture
+from trueup.runtime.captured_schemas import learn_captured, learn_kept
+from trueup.runtime.case_table import CaseTable
 from trueup.runtime.lane import Batch
 from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import DecideMetrics
@@ -59,9 +63,12 @@ class TableTopics(msgspec.Struct, frozen=True):
 class _Owned:
     """What this worker holds of one partition while it owns it."""
 
-    def __init__(self, producer: PartitionProducer, table: TruthTable, memory: PartitionMemory) -> None:
+    def __init__(
+        self, producer: PartitionProducer, table: TruthTable, cases: CaseTable, memory: PartitionMemory
+    ) -> None:
         self.producer = producer
         self.table = table
+        self.cases = cases
         self.memory = memory
 
 
@@ -100,7 +107,7 @@ class DecideHandler:
 
         1. start the producer: the former owner is fenced and its transaction has ended;
         2. read the committed offset with its totals;
-        3. bring the truth table up to the end of the truth partition;
+        3. bring the truth table up to the end of the truth partition, and read the open cases;
         4. see that the capture topic still is the log that was decided so far. Raises TopicChanged.
         """
         await self.release(tp)
@@ -108,7 +115,7 @@ class DecideHandler:
         kafka = self._settings.kafka
         producer = self._new_producer(kafka.bootstrap_servers, tp.topic, tp.partition, kafka.transaction_timeout_ms)
         await producer.start()  # 1
-        table = None
+        table, cases = None, self._case_table(plan.table, tp.partition)
         try:
             committed = await self._log.committed(DECIDE_GROUP, tp.topic, tp.partition)  # 2
             offset, metadata = committed if committed is not None else (None, "")
@@ -123,8 +130,10 @@ class DecideHandler:
                 tp.partition,
                 topics.truth.encode(),
                 self._open_store,
+                keeps_rows=plan.keeps_rows,
             )
             read, seconds = await table.catch_up()  # 3
+            await cases.catch_up()
             self._metrics.recovered(plan.table.table, read, seconds)
             begin, end = await self._log.bounds(tp.topic, tp.partition)
             found = CaptureLog(topic=topics.capture, partition=tp.partition, begin=begin, end=end)
@@ -132,19 +141,25 @@ class DecideHandler:
         except BaseException:
             if table is not None:
                 table.close()
+            cases.close()
             await producer.stop()
             raise
         memory = msgspec.structs.replace(memory, topic=topics.capture)
-        self._owned[tp] = _Owned(producer, table, memory)
+        self._owned[tp] = _Owned(producer, table, cases, memory)
         log.info(
             "partition taken",
             topic=tp.topic,
             partition=tp.partition,
             offset=start,
             recovered=read,
+            open_cases=len(cases.open),
             seconds=round(seconds, 3),
         )
         return start
+
+    def _case_table(self, table: Table, partition: int) -> CaseTable:
+        cases_max = self._settings.worker.dead_letters_per_table_max
+        return CaseTable(self._log, table, partition, cases_max, self._metrics.cases)
 
     async def taken_over(self, tp: TP) -> bool:
         """Whether a command cured, perhaps, what stopped a partition here: another process began a new epoch there, or
@@ -162,15 +177,16 @@ class DecideHandler:
         owned = self._owned.pop(tp, None)
         if owned is not None:
             owned.table.close()
+            owned.cases.close()
             await owned.producer.stop()
 
     async def process(self, batch: Batch) -> None:
         """Decides a batch and commits it; what concerns the whole table is done with everything before it durable."""
         plan, records = self._plans[batch.tp.topic], log_records(batch.records)
-        await self._learn_schemas(records, plan)
+        await learn_captured(self._registry, records, plan)
 
         def truncates(record: LogRecord) -> bool:
-            return plan.table.truncate != "reject" and truncate_event(record, plan.decoders) is not None
+            return plan.follows_truncates and truncate_event(record, plan.decoders) is not None
 
         for segment in segments(records, batch.start, batch.end, truncates):
             await self._decide(batch.tp, segment.records, segment.next_offset)
@@ -182,20 +198,23 @@ class DecideHandler:
                 await self._obey(batch.tp, segment.control)
 
     async def _decide(self, tp: TP, records: Sequence[LogRecord], next_offset: int) -> None:
-        """Truths, dead letters, the offset and its totals in one transaction."""
+        """Truths, cases, dead letters, the offset and its totals in one transaction."""
         started = time.monotonic()
         owned, plan = self._owned[tp], self._plans[tp.topic]
         held = owned.table.get_many({record.key for record in records if record.key is not None})
-        decision = decide_batch(records, held, owned.memory.guard, plan)
+        await learn_kept(self._registry, held, plan)
+        decision = decide_batch(records, held, owned.memory.guard, plan, owned.cases.known)
         if (stop := key_change(decision.dead, plan.table, plan.codec.captured, decision.guard.epoch)) is not None:
             raise stop
         memory = owned.memory.plus(decision.counts, decision.guard)
         self._check_cap(memory, plan)
+        outgoing = _outgoing(decision, plan) + owned.cases.outgoing(decision.cases)
         decided = time.monotonic()
         written = await owned.producer.commit(
-            _outgoing(decision, plan), group=DECIDE_GROUP, next_offset=next_offset, metadata=memory.write()
+            outgoing, group=DECIDE_GROUP, next_offset=next_offset, metadata=memory.write()
         )
         owned.table.put_many(decision.held, written.get(plan.table.truth_topic))
+        owned.cases.put_many(decision.cases)
         owned.memory = memory
         steps_s = {"decide": decided - started, "commit": time.monotonic() - decided}
         self._metrics.counted(plan.table.table, decision.counts, steps_s)
@@ -212,14 +231,28 @@ class DecideHandler:
             owned = self._owned[tp]
             order = order_of(record, owned.memory.guard, owned.memory.topic.encode())
         outgoing, outcome, guard = list[Outgoing](), Outcome.IGNORED, owned.memory.guard
+        held: dict[bytes, Held] = {}
+        cases: dict[bytes, Case] = {}
         match order:
+            case DecisionOrder(key=key):
+                answer = judge(owned.cases.open.get(key), order, owned.table.get_many([key]).get(key), plan)
+                outcome = answer.outcome
+                if isinstance(answer, Obeyed):
+                    held[key] = held_of(answer.truth, plan)
+                    outgoing = [Outgoing(plan.table.truth_topic, key, plan.codec.encode(answer.truth))]
+                if answer.case is not None:
+                    cases[key] = answer.case
             case Sweep():
-                deleted = await sweep(order, self._log, plan, owned.producer, owned.table, owned.memory, tp.partition)
+                deleted = await sweep(
+                    order, self._log, plan, owned.producer, owned.table, owned.cases, owned.memory, tp.partition
+                )
                 log.info("swept", topic=tp.topic, partition=tp.partition, epoch=order.epoch, deleted=deleted)
                 guard = guard if guard.epoch == order.epoch else Guard(order.epoch)
             case Truncate():
-                learn = partial(self._learn_schemas, plan=plan)
-                done = await truncate(order, self._log, plan, owned.producer, owned.table, owned.memory, learn)
+                learn = partial(learn_captured, self._registry, plan=plan)
+                done = await truncate(
+                    order, self._log, plan, owned.producer, owned.table, owned.cases, owned.memory, learn
+                )
                 log.info("truncated", topic=tp.topic, partition=tp.partition, published=done)
                 guard = (guard if guard.epoch == order.epoch else Guard(order.epoch)).truncated(order.position)
             case Reject():
@@ -229,7 +262,7 @@ class DecideHandler:
                 outcome = order.outcome
             case _:
                 assert_never(order)
-        await self._settle(tp, record, outgoing, outcome, guard)
+        await self._settle(tp, record, outgoing, outcome, guard, held, cases)
 
     async def _pass_on(self, tp: TP, event: ChangeEvent, record: LogRecord) -> None:
         """A truncate: control records for all partitions, in the transaction that passes it. It counts as ignored, as
@@ -249,42 +282,42 @@ class DecideHandler:
                 outcome = decided.outcome
             case _:
                 assert_never(decided)
-        await self._settle(tp, record, outgoing, outcome, guard)
+        await self._settle(tp, record, outgoing, outcome, guard, {}, {})
 
     async def _settle(
-        self, tp: TP, record: LogRecord, outgoing: list[Outgoing], outcome: Outcome, guard: Guard
+        self,
+        tp: TP,
+        record: LogRecord,
+        outgoing: list[Outgoing],
+        outcome: Outcome,
+        guard: Guard,
+        held: dict[bytes, Held],
+        cases: dict[bytes, Case],
     ) -> None:
         """One record, one outcome, one transaction."""
         owned, plan = self._owned[tp], self._plans[tp.topic]
         memory = owned.memory.plus({outcome: 1}, guard)
         self._check_cap(memory, plan)
-        await owned.producer.commit(
-            outgoing, group=DECIDE_GROUP, next_offset=record.offset + 1, metadata=memory.write()
+        written = await owned.producer.commit(
+            outgoing + owned.cases.outgoing(cases),
+            group=DECIDE_GROUP,
+            next_offset=record.offset + 1,
+            metadata=memory.write(),
         )
+        owned.table.put_many(held, written.get(plan.table.truth_topic))
+        owned.cases.put_many(cases)
         owned.memory = memory
         self._metrics.counted(plan.table.table, {outcome: 1}, {})
 
     async def _decided_alone(self, record: LogRecord) -> Held | None:
         """What a record makes of its key where nothing is held."""
         plan = self._plans[record.topic]
-        await self._learn_schemas([record], plan)
+        await learn_captured(self._registry, [record], plan)
         return decide_batch([record], {}, Guard(), plan).held.get(record.key or b"")
-
-    async def _learn_schemas(self, records: Sequence[LogRecord], plan: DecidePlan) -> None:
-        for schema_id in schema_ids(records) - plan.decoders.keys():
-            try:
-                schema = await asyncio.to_thread(self._registry.schema_by_id, schema_id)
-            except LookupError:
-                continue  # decode rejects such records one by one
-            try:
-                decoder = decoder_of(schema_id, schema, plan.table, plan.codec.captured, plan.codec.passed)
-            except ValueError:
-                continue
-            plan.decoders[schema_id] = decoder
 
     def _check_cap(self, memory: PartitionMemory, plan: DecidePlan) -> None:
         cap = self._settings.worker.dead_letters_per_table_max
-        dead = memory.totals[Outcome.REJECTED] + memory.totals[Outcome.ESCALATED]
+        dead = memory.totals[Outcome.REJECTED]
         if dead > cap:
             raise DeadLetterCapReached(
                 f'table "{plan.table.table}" has too many dead letters',
@@ -299,7 +332,7 @@ def _outgoing(decision: BatchDecision, plan: DecidePlan) -> list[Outgoing]:
     return truths + [_dead_letter(plan.table.dead_letter_topic, record, why) for record, why in decision.dead]
 
 
-def _dead_letter(topic: str, record: LogRecord, why: Reject | Escalate) -> Outgoing:
+def _dead_letter(topic: str, record: LogRecord, why: Reject) -> Outgoing:
     headers = {
         "trueup.stage": why.stage,
         "trueup.error_class": why.error_class,

@@ -11,11 +11,23 @@ from typing import Final
 
 from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.truth_log import TruthLog
+from trueup.core.cases import superseded
 from trueup.core.control import Truncate
-from trueup.core.pipeline import DecidePlan
-from trueup.core.truncation import deletion, is_row_of_before, keys_of, last_before, settled, version_deleted
-from trueup.model.decision import Held, TruthRecord
+from trueup.core.pipeline import DecidePlan, held_of
+from trueup.core.truncation import (
+    Settled,
+    deletion,
+    is_row_of_before,
+    keys_of,
+    last_before,
+    order_version,
+    settled,
+    version_deleted,
+)
+from trueup.model.case import Case
+from trueup.model.decision import TruthRecord
 from trueup.model.event import LogRecord
+from trueup.runtime.case_table import CaseTable
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 from trueup.runtime.truth_table import TruthTable
 
@@ -33,12 +45,15 @@ async def truncate(
     plan: DecidePlan,
     producer: PartitionProducer,
     table: TruthTable,
+    cases: CaseTable,
     memory: PartitionMemory,
     learn: Learn,
 ) -> int:
     """Publishes what a truncate changes in its partition, the offset staying at the control record. Returns how much.
 
-    :param table: caught up with the truth topic.
+    A case of a key that was not written again is over: its row is gone, or never was.
+
+    :param table: caught up with the truth topic, as `cases` is with theirs.
     :param learn: makes the schemas of records known to the plan.
     """
     source = producer.source
@@ -48,14 +63,25 @@ async def truncate(
         boundary, after = await _since(order, log, source.topic, source.partition, plan, learn)
     topic, published = plan.table.truth_topic, 0
 
-    async def publish(truths: Sequence[TruthRecord]) -> int:
-        records = [Outgoing(topic, truth.key, plan.codec.encode(truth)) for truth in truths]
-        written = await producer.commit(records, group=DECIDE_GROUP, next_offset=order.offset, metadata=memory.write())
-        table.put_many({t.key: Held(t.version, t.content_hash) for t in truths}, written[topic])
+    async def publish(truths: Sequence[TruthRecord], changed: dict[bytes, Case]) -> int:
+        records = [Outgoing(topic, truth.key, truth.encoded or plan.codec.encode(truth)) for truth in truths]
+        written = await producer.commit(
+            records + cases.outgoing(changed), group=DECIDE_GROUP, next_offset=order.offset, metadata=memory.write()
+        )
+        table.put_many({truth.key: held_of(truth, plan) for truth in truths}, written.get(topic))
+        cases.put_many(changed)
         return len(truths)
 
-    seen = keys_of(after)
-    waiting = settled(after, boundary, order, table.get_many(seen), plan) if after else []
+    seen, open_cases = keys_of(after), cases.open
+    now = settled(after, boundary, order, table.get_many(seen), open_cases, plan) if after else Settled([], {})
+    changed = now.cases | {
+        key: superseded(case, order_version(order), order.time_us)
+        for key, case in open_cases.items()
+        if key not in seen
+    }
+    waiting = now.truths
+    if changed:
+        await publish([], changed)
     async for held in table.scan(_SCAN_KEYS):
         waiting += [
             deletion(key, version_deleted(known.version, order), order)
@@ -63,10 +89,10 @@ async def truncate(
             if key not in seen and is_row_of_before(known, order)
         ]
         while len(waiting) >= _TRUTHS_MAX:
-            published += await publish(waiting[:_TRUTHS_MAX])
+            published += await publish(waiting[:_TRUTHS_MAX], {})
             del waiting[:_TRUTHS_MAX]
     if waiting:
-        published += await publish(waiting)
+        published += await publish(waiting, {})
     return published
 
 

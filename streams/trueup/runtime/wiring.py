@@ -12,7 +12,7 @@ from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.secret_references import Secrets
 from trueup.adapters.truth_log import TruthLog
 from trueup.core.boundary import compile_copy_checks
-from trueup.core.capture_topic import partitions_problem
+from trueup.core.capture_topic import cases_problem, partitions_problem
 from trueup.core.connector_config import unavailable_value
 from trueup.core.pipeline import DecidePlan
 from trueup.core.rules_copy import compile_copy
@@ -49,6 +49,13 @@ class Kafka:
             if None in facts and (problem := partitions_problem(table, *map(_partitions, facts))) is not None:
                 raise problem
 
+    async def look_at_cases(self, tables: list[Table]) -> None:
+        """Raises Unreachable; TopicChanged when a table has nowhere to keep its cases."""
+        found = await asyncio.to_thread(self._topics.describe, [table.cases_topic for table in tables])
+        for table in tables:
+            if table.cases_topic not in found:
+                raise cases_problem(table)
+
     async def topics_of(self, table: Table) -> TableTopics:
         """Which topics a table has now. Raises Unreachable; TopicChanged when they do not fit each other."""
         capture, truth = await self._facts(table)
@@ -77,6 +84,7 @@ async def run_decide(settings: Settings, project: Project, name: str, metrics_po
 
     async def plans() -> dict[str, DecidePlan]:
         await kafka.look(tables)
+        await kafka.look_at_cases(tables)
         return {
             table.capture_topic: await asyncio.to_thread(_decide_plan, table, kafka, registry, settings, project)
             for table in tables
@@ -106,9 +114,9 @@ def _decide_plan(
             file=str(truth_schema_path(settings, table.table)),
             hint="run: trueup apply",
         )
-    hole = unavailable_value(kafka.cluster_id, table.owner.system)
+    hole, *more_holes = (unavailable_value(kafka.cluster_id, system) for system in table.systems)
     try:
-        return DecidePlan(table, TruthCodec(schema, schema_id), hole, project.functions)
+        return DecidePlan(table, TruthCodec(schema, schema_id), hole, project.functions, more_holes=more_holes)
     except ValueError as error:
         raise _not_applied(table, settings, error) from error
 
