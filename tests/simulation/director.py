@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -15,7 +15,7 @@ from tests.simulation.group import Group
 from tests.simulation.invariants import ApplyChecks, DecideChecks, check_copy, check_end, check_same, check_stopped
 from tests.simulation.log import SimulatedLog
 from tests.simulation.schedule import Ended, FaultKind, Process, Stuck, World
-from tests.simulation.source import Captured, Shop, Write
+from tests.simulation.source import Captured, Effect, Shop, Write
 from tests.simulation.store import Disk, Fate
 from tests.simulation.worker import Parts, Worker, capture_partitions, exits_end_their_process, truth_partitions
 from trueup.runtime.partition_memory import DECIDE_GROUP
@@ -195,12 +195,24 @@ class Run:
                 while not self.log.is_free("connect"):
                     await connect.passes(0.5)
                 epoch = self.log.init_producer("connect")
-            for captured, offset in self._append(write, epoch):
+            appended = self._append(write, epoch)
+            for index, (captured, offset) in enumerate(appended):
                 if captured.effect is not None:
                     self.model.add(captured.partition, offset, captured.effect)
+                if captured.gone:
+                    self._truncated(captured.gone, appended[index + 1 :])
             self.log.end("connect", epoch, commit=True)
             while not self.log.is_free("connect"):
                 await connect.passes(0.05)
+
+    def _truncated(self, gone: Sequence[Effect], later: Sequence[tuple[Captured, int]]) -> None:
+        """In each partition before what was captured afterwards, and behind everything else."""
+        for number in range(tables.PARTITIONS):
+            end = self.log.partitions[tables.ORDERS.capture_topic, number].end
+            place = min((offset for captured, offset in later if captured.partition == number), default=end)
+            for effect in gone:
+                if effect.order_id % tables.PARTITIONS == number:
+                    self.model.add(number, place - 0.5 + effect.order_id / 100, effect)
 
     def _append(self, write: Write, epoch: int) -> list[tuple[Captured, int]]:
         """The records with their offsets."""

@@ -56,6 +56,14 @@ def truth(row: dict[str, Any] | None, key: dict[str, Any] | bytes = b'{"id": 1}'
 ROW = {"id": 1, "amount": "1.5000", "email": "a@b", "state": "open", "tags": ["x", None], "odd_name": "o"}
 
 
+def test_a_record_older_than_a_column_is_null_there_at_a_copy_and_refused_where_a_copy_is_filled_anew() -> None:
+    plan = plan_of(*COLUMNS)
+    older = {name: value for name, value in ROW.items() if name != "state"}
+    assert CopyRules(plan, complete=False).values_of(truth(older)) == (1, "1.5000", "a@b", None, ["x", None], "o")
+    with pytest.raises(DecodeFailed):
+        CopyRules(plan).write_of(truth(older), 7, b"")
+
+
 def test_without_columns_every_column_is_copied_as_it_is() -> None:
     plan = plan_of(*COLUMNS)
     assert [c.name for c in plan.columns] == [c.name for c in COLUMNS]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from trueup.adapters.postgres_sql import literal, quoted, table_name, type_name
 from trueup.model.decision import Outcome
 from trueup.model.version import VERSION_BYTES
-from trueup.model.write import REPLICA_OUTCOMES, VERSION_COLUMN, CopyPlan
+from trueup.model.write import REPLICA_OUTCOMES, VERSION_COLUMN, CopyPlan, TargetColumn
 
 _COPY_FILLFACTOR: Final = 90
 """Room for updates on the same page (HOT: no index is written). 80 to 90 is usual; more costs whole reads."""
@@ -110,6 +111,12 @@ def create_copy(plan: CopyPlan) -> str:
     lines.append(f"    {VERSION_COLUMN} bytea NOT NULL")
     lines.append(f"    PRIMARY KEY ({', '.join(quoted(name) for name in plan.key)})")
     return f"CREATE TABLE {table_name(plan)} (\n" + ",\n".join(lines) + f"\n) WITH (fillfactor = {_COPY_FILLFACTOR})"
+
+
+def add_columns(plan: CopyPlan, columns: Iterable[TargetColumn]) -> str:
+    """The ALTER that gives a copy columns that came at the source. No default: values come with the rows."""
+    added = ", ".join(f"ADD COLUMN {quoted(column.name)} {type_name(column.target_type)}" for column in columns)
+    return f"ALTER TABLE {table_name(plan)} {added}"
 
 
 def adopt_copy(plan: CopyPlan) -> str:

@@ -5,7 +5,7 @@ What would touch data nobody allowed to be touched is refused, with the statemen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -18,8 +18,8 @@ from trueup.adapters.postgres_rebuild_sql import forget_shadow, record_again
 from trueup.adapters.postgres_replica import find_recorded
 from trueup.adapters.postgres_sql import INSTANCE, quoted, table_name
 from trueup.model.errors import Refused, UnsafeChange
-from trueup.model.rebuild import Rebuild, shadow_of
-from trueup.model.write import REPLICA_OUTCOMES, VERSION_COLUMN, CopyPlan
+from trueup.model.rebuild import Rebuild, added_columns, shadow_of
+from trueup.model.write import REPLICA_OUTCOMES, VERSION_COLUMN, CopyPlan, TargetColumn
 
 _WRITABLE: Final = ("progress", "deleted_keys", "dead_letters", "flags")
 _READABLE: Final = ("copies",)
@@ -48,6 +48,7 @@ async def plan_replica(
     *,
     adopt: bool = False,
     rebuilds: Sequence[Rebuild] = (),
+    added: Mapping[str, Collection[str]] | None = None,
 ) -> list[str]:
     """The statements that bring a replica to the registration, in order; empty when it is there already.
 
@@ -55,6 +56,7 @@ async def plan_replica(
     unless it is among the rebuilds.
 
     :param rebuilds: of `find_rebuilds`; these copies stay as they are until they are swapped.
+    :param added: by table, columns of the source that no truth record has yet: a copy gets them by ALTER.
     """
     kept = {rebuild.new.table for rebuild in rebuilds}
     try:
@@ -68,15 +70,21 @@ async def plan_replica(
                 statements += await _plan_users_table(connection, plan, writer_role)
                 statements += await _plan_grant(connection, table_name(plan), writer_role)
             elif plan.table not in kept:
-                statements += await _plan_copy(connection, plan, adopt=adopt)
+                fresh = (added or {}).get(plan.table, ())
+                statements += await _plan_copy(connection, plan, adopt=adopt, added=fresh)
                 statements += await _plan_grant(connection, table_name(plan), writer_role)
     except psycopg.Error as error:
         raise translate(error, plans[0].replica if plans else "", "catalog") from error
     return statements
 
 
-async def find_rebuilds(connection: Connection, plans: Sequence[CopyPlan]) -> list[Rebuild]:
-    """Copies whose rows would look different if they were made now, and copies whose table is gone."""
+async def find_rebuilds(
+    connection: Connection, plans: Sequence[CopyPlan], added: Mapping[str, Collection[str]] | None = None
+) -> list[Rebuild]:
+    """Copies whose rows would look different if they were made now, and copies whose table is gone.
+
+    :param added: as in `plan_replica`; such columns are no reason.
+    """
     found = []
     try:
         if await _exists(connection, "trueup.copies"):
@@ -85,7 +93,8 @@ async def find_rebuilds(connection: Connection, plans: Sequence[CopyPlan]) -> li
                     continue  # the users' table: nothing to fill
                 if (old := await find_recorded(connection, plan)) is not None:
                     rebuild = Rebuild(old=old, new=plan, gone=not await _exists(connection, table_name(old)))
-                    found += [rebuild] if rebuild.changes else []
+                    altered = not rebuild.gone and added_columns(old, plan, (added or {}).get(plan.table, ()))
+                    found += [rebuild] if rebuild.changes and not altered else []
     except psycopg.Error as error:
         raise translate(error, plans[0].replica, "catalog") from error
     return found
@@ -180,7 +189,7 @@ async def _plan_schema(connection: Connection, schema: str, role: str, planned: 
     return statements
 
 
-async def _plan_copy(connection: Connection, plan: CopyPlan, *, adopt: bool) -> list[str]:
+async def _plan_copy(connection: Connection, plan: CopyPlan, *, adopt: bool, added: Collection[str]) -> list[str]:
     recorded = shadow = None
     if await _exists(connection, "trueup.copies"):
         recorded = await find_recorded(connection, plan)
@@ -191,10 +200,25 @@ async def _plan_copy(connection: Connection, plan: CopyPlan, *, adopt: bool) -> 
             return [*left_over, ddl.create_copy(plan), ddl.record_copy(plan)]
         await _check_adoptable(connection, plan, adopt=adopt)
         return [*left_over, ddl.adopt_copy(plan), ddl.record_copy(plan)]
+    if columns := added_columns(recorded, plan, added):
+        await _check_free(connection, plan, columns)
+        return [*left_over, ddl.add_columns(plan, columns), *record_again(recorded, plan)]
     rebuild = Rebuild(old=recorded, new=plan)
     if rebuild.changes:
         raise refusal([rebuild])
     return left_over if recorded == plan else [*left_over, *record_again(recorded, plan)]
+
+
+async def _check_free(connection: Connection, plan: CopyPlan, columns: Sequence[TargetColumn]) -> None:
+    """A column somebody made at the copy by hand is theirs, and may hold values."""
+    cursor = await connection.execute(_COLUMNS, (table_name(plan),))
+    there = {name for name, _, _ in await cursor.fetchall()}
+    if taken := [column.name for column in columns if column.name in there]:
+        raise UnsafeChange(
+            f'copy "{plan.target}" at replica "{plan.replica}" has a column of its own where the source added one',
+            detail=f"column {', '.join(taken)}",
+            hint="rename or drop it there; or list the columns of the copy, and give the new one another name",
+        )
 
 
 async def _check_adoptable(connection: Connection, plan: CopyPlan, *, adopt: bool) -> None:

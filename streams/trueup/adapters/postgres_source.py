@@ -200,6 +200,17 @@ class PostgresSource:
             ),
         )
 
+    def has_values(self, schema: str, table: str, columns: Iterable[str]) -> bool:
+        """Whether any row has a value in any of the columns; True also where looking takes too long."""
+        some = " OR ".join(f"{quoted(column)} IS NOT NULL" for column in columns)
+        statement = f"SELECT EXISTS (SELECT FROM {quoted(schema)}.{quoted(table)} WHERE {some})"
+        try:
+            return bool(self._connection.execute(statement.encode()).fetchall()[0][0])
+        except pg.QueryCanceled:
+            return True
+        except psycopg.Error as exc:
+            raise _foreign(exc, self.system, "looking for values") from exc
+
     def state(self, name: str, role: str, privileges: Iterable[Privilege]) -> SourceState:
         """What of ours is there.
 

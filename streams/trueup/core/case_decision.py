@@ -106,7 +106,7 @@ def _truth(
     return TruthRecord(
         key=order.key,
         version=version,
-        content_hash=DELETED_HASH if row_bytes is None else hash_row(row_bytes),
+        content_hash=DELETED_HASH if row_bytes is None else hash_row(row_bytes, plan.codec.columns_hash),
         op=Op.DELETE if row is None else Op.UPDATE if exists else Op.CREATE,
         commit_time_us=order.time_us,
         position=None,

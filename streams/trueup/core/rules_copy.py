@@ -136,11 +136,17 @@ def _key_column(key: str, columns: tuple[TargetColumn, ...], captured: CapturedT
 
 
 class CopyRules:
-    """Makes the writes of one copy."""
+    """Makes the writes of one copy.
 
-    def __init__(self, plan: CopyPlan) -> None:
+    :param complete: a truth record that lacks a column is refused: a copy that is filled anew would hide that the value
+        is still to come. Else the column is null, as in any row of before it was added, until the row is read again.
+    """
+
+    def __init__(self, plan: CopyPlan, *, complete: bool = True) -> None:
         self.plan = plan
-        self._get_row = itemgetter(*(column.field for column in plan.columns))
+        self._complete = complete
+        self._fields = tuple(column.field for column in plan.columns)
+        self._get_row = itemgetter(*self._fields)
         self._masked = [index for index, column in enumerate(plan.columns) if column.mask]
         key_fields = {column.name: column.field for column in plan.key_columns}
         self._key = [
@@ -168,7 +174,12 @@ class CopyRules:
         """A value per column of the plan, for staging; for a delete the key columns, from the captured key."""
         if truth.row is None:
             return self._values_of_key(truth.key)
-        row = self._get_row(truth.row)
+        try:
+            row = self._get_row(truth.row)
+        except KeyError:
+            if self._complete:
+                raise
+            row = tuple(map(truth.row.get, self._fields)) if len(self._fields) > 1 else truth.row.get(self._fields[0])
         values: tuple[Any, ...] = row if len(self._key) > 1 else (row,)
         if not self._masked:
             return values

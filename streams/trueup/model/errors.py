@@ -12,6 +12,7 @@
         SourceWentBack         the source was restored, or failed over without its slot
         SlotLost               the source no longer has the log that was not captured yet
         SchemaChanged          the captured columns are not the registered ones
+        TableTruncated         the source table was truncated, and its registration says stop
         DeadLetterCapReached   too many dead letters: the table is broken, not the events
         TopicChanged           partition count or identity of a topic is not what it was
       Exit                   exit: this process is no longer fit; its supervisor starts it anew
@@ -140,6 +141,10 @@ class SlotLost(Stop):
 
 class SchemaChanged(Stop):
     """The captured columns are not the registered ones."""
+
+
+class TableTruncated(Stop):
+    """The source table was emptied by TRUNCATE, and a person is to say what that means for the copies."""
 
 
 class DeadLetterCapReached(Stop):

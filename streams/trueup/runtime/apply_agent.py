@@ -34,12 +34,18 @@ log = structlog.get_logger("trueup.apply")
 
 
 class ApplyTable:
-    """One copy, ready to be applied."""
+    """One copy, ready to be applied.
 
-    def __init__(self, plan: CopyPlan, reader: TruthReader, checks: tuple[CompiledRule, ...] = ()) -> None:
+    :param complete: see `core.rules_copy.CopyRules`: what a rebuild asks for.
+    """
+
+    def __init__(
+        self, plan: CopyPlan, reader: TruthReader, checks: tuple[CompiledRule, ...] = (), *, complete: bool = False
+    ) -> None:
         self.plan = plan
         self.reader = reader
-        self.boundary = Boundary(plan, checks)
+        self.complete = complete
+        self.boundary = Boundary(plan, checks, complete=complete)
 
 
 class ApplyHandler:
@@ -96,7 +102,7 @@ class ApplyHandler:
             "trueup apply --rebuild; if that was done, this worker is older than the registration, which does no harm"
         )
         log.warning("the copy is not as registered", table=made.table, hint=hint)
-        return ApplyTable(made, table.reader, table.boundary.checks)
+        return ApplyTable(made, table.reader, table.boundary.checks, complete=table.complete)
 
     async def hold(self, tp: TP) -> None:
         """A replica that crashed may have lost its latest commits: only its connection tells (ARCHITECTURE, 11)."""

@@ -1,4 +1,5 @@
-"""The capture worker: watches the connectors until SIGTERM, and the parts they need. One is enough; two do no harm."""
+"""The capture worker: watches connectors, the parts they need, and added columns, until SIGTERM. One is enough; two do
+no harm."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from trueup.model.errors import Stop, TrueUpError
 from trueup.model.registration import Project, System
 from trueup.model.settings import Settings
 from trueup.model.source_table import CapturePlace
+from trueup.runtime.additions import Additions, take_over
 from trueup.runtime.capture_look import look_at_capture, place_of_capture
 from trueup.runtime.capture_metrics import CaptureMetrics
 from trueup.runtime.capture_watch import CaptureWatch
@@ -48,9 +50,10 @@ async def run_capture(settings: Settings, project: Project, secrets: Secrets, na
     worker.outages.expect(KAFKA_CONNECT, *(f"capture of {name}" for name in names))
     worker.reasons = watch.reasons
     log.info("worker started", kind=worker.kind, systems=names, metrics_port=worker.metrics_port)
-    working = [
-        asyncio.create_task(work) for work in (watch.run(), slots.run(), PartProbes(probes, worker.outages).run())
-    ]
+    tables = project.tables.values()
+    additions = Additions(settings, tables, registry, partial(take_over, settings, project, secrets))
+    work = (watch.run(), slots.run(), PartProbes(probes, worker.outages).run(), additions.run())
+    working = [asyncio.create_task(task) for task in work]
     stopped = asyncio.create_task(worker.stopping.wait(), name="stop")
     await asyncio.wait({stopped, *working}, return_when=asyncio.FIRST_COMPLETED)
     for task in working:

@@ -28,7 +28,7 @@ class Watchdog:
     """Looks once a second.
 
     :param table_of: the table a topic belongs to, for labels.
-    :param taken_over: whether somebody began a new epoch at a stopped partition, so that its cause may be gone.
+    :param taken_over: whether a command was run that may have cured what stopped a partition.
     """
 
     def __init__(
@@ -101,8 +101,8 @@ class Watchdog:
             return
         if cured:
             raise Fenced(
-                f'a new epoch has begun at partition {cured[0].partition} of "{cured[0].topic}"',
-                detail="the partition was stopped here; its cause may be gone",
+                f'what stopped partition {cured[0].partition} of "{cured[0].topic}" may be gone',
+                detail="a new epoch has begun there, or trueup apply took other columns over",
                 hint="the worker ends and is started anew",
             )
 
