@@ -90,8 +90,8 @@ class Place(msgspec.Struct, frozen=True):
 def place_in(records: Sequence[LogRecord], order: Truncate, decoders: Mapping[int, EnvelopeDecoder]) -> Place:
     """Where a truncate would stand among records of a partition, by their positions in the source's log.
 
-    Replays of dead letters say nothing, nor does another epoch, of which something may be repeated at any time. A change
-    of before that is repeated behind a later one, by a capture without exactly-once, does not end the search.
+    Replays of dead letters say nothing, nor does another epoch, of which something may be repeated at any time. A
+    change of before that is repeated behind a later one, by a capture without exactly-once, does not end the search.
     """
     first_after, before = None, False
     for index, record in enumerate(records):
