@@ -29,9 +29,14 @@ class Rigs:
         if self._rig is None or self._rig.brokers != brokers:
             self.stop()
             self._made += 1
-            self._rig = Rig(self._folder / f"rig{self._made}", brokers)
-            self._rig.start()
-            first_filling_is_complete(self._rig)
+            rig = Rig(self._folder / f"rig{self._made}", brokers)
+            try:
+                rig.start()
+                first_filling_is_complete(rig)
+            except BaseException:
+                rig.stop()
+                raise
+            self._rig = rig
         return self._rig
 
     def keep(self, report: Report) -> None:
