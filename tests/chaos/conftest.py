@@ -62,6 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     The new replica comes after the faults of its rig, those of other rigs come last. Other tests stay in place.
     """
     if not _is_chosen(config, NEW_REPLICA):
+        config.hook.pytest_deselected(items=[item for item in items if item.name == "test_new_replica"])
         items[:] = [item for item in items if item.name != "test_new_replica"]
     places = [place for place, item in enumerate(items) if item.get_closest_marker("chaos")]
     ordered = sorted((items[place] for place in places), key=_turn)
