@@ -29,6 +29,8 @@ class DamagedCopy:
         self.file = pipeline.folder.project_dir / "schemas" / "tables" / f"{name}.yaml"
 
     def begin(self, within_s: float = 120) -> None:
+        # A connector that is given another table before its first snapshot is complete takes it again.
+        self.pipeline.converged(within_s)
         self.at_source(f"CREATE TABLE {self.name} (id bigint PRIMARY KEY, note text, amount numeric(12,2))")
         self.at_source(
             f"INSERT INTO {self.name} SELECT n, 'clear ' || n, n FROM generate_series(1, {self.row_count}) n"

@@ -162,8 +162,12 @@ def test_following_goes_on_where_it_was_ended_and_shows_metrics(damaged_copy: Da
         slow.kill()
         slow.wait()
     entry.unlink(missing_ok=True)
-    noted = copy.at_replica(began)
-    copy.at_replica(f"UPDATE {copy.name} SET amount = amount + 1 WHERE id = {ROWS}")  # behind what it looked at
+    ((noted,),) = copy.at_replica(began)
+    (resumed,) = copy.pipeline.json("verify", copy.name, "--resume", *RANGES)["results"]
+    assert resumed["proven_through"] == noted, "it began again"
+    assert resumed["rows_source"] == copy.at_source(f"SELECT count(*) FROM {copy.name}")[0][0]
+    assert copy.at_replica(began) == []
+    copy.at_replica(f"UPDATE {copy.name} SET amount = amount + 1 WHERE id = {ROWS}")
     fast = follow(rate=1_000_000)
     try:
         differs = f'trueup_differing_keys{{replica="{REPLICA}",table="{copy.name}"}} 1.0'
@@ -178,7 +182,6 @@ def test_following_goes_on_where_it_was_ended_and_shows_metrics(damaged_copy: Da
         code = fast.wait(60)
     assert code == 0
     assert not entry.exists()
-    assert noted, "the pass was noted before it was killed"
     clean(copy)
 
 
