@@ -122,6 +122,13 @@ MINUTES ?= 10
 idle: setup ## Ten idle minutes with exactly-once: no worker exits, all stay ready; MINUTES=10
 	MINUTES=$(MINUTES) $(BIN)/pytest $(PYTEST_ARGS) -m soak --require-servers tests/soak/test_idle.py
 
+# A smaller run: make repair-million ROWS=100000
+ROWS ?= 1000000
+
+.PHONY: repair-million
+repair-million: setup ## Three of a million rows damaged under load: found exactly, mended, proven; ROWS=1000000
+	ROWS=$(ROWS) $(BIN)/pytest $(PYTEST_ARGS) -m soak --require-servers tests/soak/test_repair_million.py
+
 .PHONY: wheel-check
 wheel-check: setup ## The wheel alone, installed outside the checkout, does the main job in a new project folder
 	$(BIN)/pytest $(PYTEST_ARGS) -m soak --require-servers tests/soak/test_wheel.py

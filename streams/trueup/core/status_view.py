@@ -22,7 +22,10 @@ class Filling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CopyLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A table at a replica."""
+    """A table at a replica.
+
+    :param proven_age_s: how long ago the copy was proven equal to its owner; None: never.
+    """
 
     table: str
     replica: str
@@ -33,6 +36,7 @@ class CopyLine(msgspec.Struct, frozen=True, kw_only=True):
     convergence_p50_s: float | None
     convergence_p99_s: float | None
     filling: Filling
+    proven_age_s: float | None = None
 
 
 class DecideLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,3 +135,12 @@ def case_problems(table: str, found: CaseCounts) -> list[Problem]:
     overdue = f", {found.overdue} of them overdue" if found.overdue else ""
     plural = "" if found.open == 1 else "s"
     return [Problem(what=f"{found.open} open case{plural} of {table}{overdue}", next="trueup cases list")]
+
+
+def difference_problems(table: str, replica: str, differing_keys: int) -> list[Problem]:
+    """What the last complete comparison found."""
+    if not differing_keys:
+        return []
+    keys = "1 key" if differing_keys == 1 else f"{differing_keys} keys"
+    cure = f"trueup repair {table} --replica {replica} --dry-run"
+    return [Problem(what=f"{keys} of {table} at {replica} differ from the owner", next=cure)]

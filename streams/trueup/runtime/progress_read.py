@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import msgspec
 import psycopg
 
 from trueup.adapters.postgres_errors import translate
+from trueup.adapters.postgres_proofs import ProofLine, ProofStore
 from trueup.adapters.secret_references import Secrets
 from trueup.adapters.topic_reader import TopicReader
 from trueup.model.decision import Outcome
@@ -62,6 +65,16 @@ class ProgressReader:
             progress.counts.update(dict(zip((o.value for o in REPLICA_OUTCOMES), totals, strict=True)))
             progress.lag += max(0, end - (next_offset or 0))
         return found
+
+    def proofs(self, replica: str) -> dict[str, ProofLine]:
+        """What is proven of the copies at a replica, by table. Raises Unreachable."""
+        with closing(ProofStore(replica, self._secrets.writer_dsn(self._project.replicas[replica]))) as store:
+            return {line.table: line for line in store.lines()}
+
+    def has_applied(self, replica: str, ends: Mapping[tuple[str, int], int]) -> bool:
+        """Whether a replica has passed these offsets of truth partitions. Raises Unreachable."""
+        passed = {(row[0], row[1]): row[2] or 0 for row in self._rows(replica)}
+        return all(passed.get(place, 0) >= end for place, end in ends.items())
 
     def _rows(self, replica: str) -> list[tuple[Any, ...]]:
         dsn = self._secrets.writer_dsn(self._project.replicas[replica])
