@@ -52,6 +52,8 @@ class _Metrics:
 
     def converged(self, table: str, seconds: list[float]) -> None: ...
 
+    def hops(self, table: str, *seconds: Iterable[float]) -> None: ...
+
 
 _METRICS: Any = _Metrics()
 
