@@ -1,7 +1,8 @@
 """What becomes of a person's decision about a case: the truth it makes, or why it is not obeyed. Pure.
 
 A decision stands in the capture log (`core.control`), so it has a place in its order: its version has the highest rank
-of the sides and its own offset. It beats every image it was based on, and loses to any later change.
+of the sides and of what is held, and its own offset. It beats every image it was based on, and loses to any later
+change.
 """
 
 from __future__ import annotations
