@@ -8,6 +8,7 @@ import pytest
 
 from tests.replica_batches import ORDERS, REPLICA, Partition, delete, key_of, upsert
 from tests.replica_database import play, rows
+from tests.waiting import becomes
 from trueup.adapters.postgres_compare import Side, replica_relation
 from trueup.adapters.postgres_repair import Repair, RepairStatements, key_texts, repair
 from trueup.adapters.postgres_replica import connect
@@ -42,7 +43,6 @@ def found(row_id: int, kind: Difference, source_hash: str | None) -> Finding:
 
 async def mend(dsn: str, *wanted: Repair, dry_run: bool = False) -> list[KeyRepair]:
     async def judge(_: dict[int, int]) -> Sequence[Repair]:
-        await asyncio.sleep(0)
         return wanted
 
     async with await connect(REPLICA, dsn, application_name="test") as connection:
@@ -182,9 +182,11 @@ def test_the_worker_waits_for_the_lock_and_then_applies(database: str) -> None:
         repairing = asyncio.create_task(mending())
         await inside.wait()
         applying = asyncio.create_task(partition.apply(upsert(1, 7, note="newer")))
-        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        while rows(database, waiting) == [(0,)]:  # noqa: ASYNC110 - bounded by the test's timeout
-            await asyncio.sleep(0)
+
+        async def waiting() -> object:
+            return rows(database, "SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+        await becomes(waiting, [(1,)])
         assert not applying.done()
         go_on.set()
         assert [one.outcome for one in await repairing] == [MENDED]
