@@ -6,7 +6,7 @@ import enum
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -274,8 +274,16 @@ def _all_at_once(action: Callable[[Part], None], parts: Iterable[Part]) -> None:
 
     The others may be its consequence: a broker waits for its quorum for a minute when another could not start.
     """
+    failures: list[Exception] = []  # in the order in which they came
+
+    def attempt(part: Part) -> None:
+        try:
+            action(part)
+        except Exception as failure:  # noqa: BLE001 - raised again below, when all have ended
+            failures.append(failure)
+
     parts = list(parts)
     with ThreadPoolExecutor(len(parts)) as pool:
-        ended = list(as_completed([pool.submit(action, part) for part in parts]))
-    for result in ended:
-        result.result()
+        list(pool.map(attempt, parts))
+    if failures:
+        raise failures[0]

@@ -14,12 +14,13 @@ from trueup.stack.settings import StackSettings
 def test_the_failure_that_came_first_is_raised(tmp_path: Path) -> None:
     """A broker gives up its quorum long after another broker could not start."""
     settings = StackSettings(state_dir=tmp_path, brokers=2)
-    second_failed, started = threading.Event(), []
+    second_failed, never, started = threading.Event(), threading.Event(), []
 
     def start(part: Part) -> None:
         started.append(part.name)
         if part.name == "kafka-1":
             assert second_failed.wait(10)
+            never.wait(1)  # the other thread is about to raise, and nothing of it shows when it has
             raise RuntimeError("no quorum")
         second_failed.set()
         raise RuntimeError("its port is taken")
