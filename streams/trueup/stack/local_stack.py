@@ -279,7 +279,7 @@ def _all_at_once(action: Callable[[Part], None], parts: Iterable[Part]) -> None:
     def attempt(part: Part) -> None:
         try:
             action(part)
-        except Exception as failure:  # noqa: BLE001 - raised again below, when all have ended
+        except Exception as failure:
             failures.append(failure)
 
     parts = list(parts)
