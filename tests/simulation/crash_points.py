@@ -17,6 +17,8 @@ DECIDE_EFFECTS = (
     "commit transaction",
     "store write",
     "producer stop",
+    "read beats",
+    "read ends",
 )
 APPLY_EFFECTS = (
     "claim",

@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
+from tests.simulation.heartbeats import BeatName, beat_record
 from tests.simulation.log import Offered
-from tests.simulation.tables import HOLE, PARTITIONS, UNKNOWN_ID, Row, envelope, key_of
+from tests.simulation.tables import HEARTBEATS, HOLE, ORDERS, PARTITIONS, UNKNOWN_ID, Row, envelope, key_of
 from trueup.core.decode import EPOCH_HEADER
 
 _TIME_US = 1_767_607_200_000_000
@@ -19,29 +20,38 @@ _SUFFIX_MAX = 4
 
 
 class Captured(NamedTuple):
-    """A record for one partition."""
+    """A record for one partition of a topic."""
 
     partition: int
     record: Offered
+    topic: str = ORDERS.capture_topic
 
 
 class Write(NamedTuple):
     """What Connect writes as one transaction of its own.
 
     :param aborted_first: a first attempt is written, aborted, and done again.
+    :param beat: the heartbeat among the records.
     """
 
     records: list[Captured]
     aborted_first: bool
+    beat: BeatName | None = None
 
 
 class Shop:
-    """Makes the capture of one run. `accepted` is the model."""
+    """Makes the capture of one run. `accepted` is the model.
+
+    :ivar history: of each key, what it was accepted as, one after the other.
+    :ivar accepted_by: by beat, for each key, the place in its history that was reached when the beat was committed.
+    """
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self.rows: dict[int, Row] = {}
         self.accepted: dict[int, Row | None] = {}
+        self.history: dict[int, list[Row | None]] = {}
+        self.accepted_by: dict[BeatName, dict[int, int]] = {}
         self._epoch = 1
         self._commit = 1_000  # the LSN of the latest commit
         self._commits = 0
@@ -62,8 +72,25 @@ class Shop:
             writes.append(self._written(happening()))
         return [write for write in writes if write.records]
 
+    def beat(self) -> Write:
+        """A heartbeat alone."""
+        return self._with_beat(Write([], aborted_first=False))
+
     def _written(self, records: list[Captured]) -> Write:
-        return Write(records, aborted_first=self._rng.random() < 0.12)
+        write = Write(records, aborted_first=self._rng.random() < 0.12)
+        return self._with_beat(write) if self._rng.random() < 0.5 else write
+
+    def _with_beat(self, write: Write) -> Write:
+        """A heartbeat committed behind these changes; where among them it lies in Kafka is nobody's promise."""
+        position = (self._commit, self._commit + 1)
+        self._commit += 5
+        name = (self._epoch, position[1])
+        self.accepted_by[name] = {order_id: len(rows) - 1 for order_id, rows in self.history.items()}
+        record = beat_record(self._epoch, position, _TIME_US + self._commits * 1_000, len(self.accepted_by))
+        place = self._rng.choice((0, len(write.records)))
+        records = list(write.records)
+        records.insert(place, Captured(0, record, HEARTBEATS))
+        return write._replace(records=records, beat=name)
 
     # --- what the shop does ---
 
@@ -116,6 +143,7 @@ class Shop:
             self.rows[order_id] = row
         if row is None or row[1] >= 0:
             self.accepted[order_id] = row
+            self.history.setdefault(order_id, []).append(row)
         value = envelope(op, row, before, position, _TIME_US + self._commits * 1_000)
         header = (EPOCH_HEADER, b"%d" % self._epoch)
         return Captured(_partition_of(order_id), Offered(key_of(order_id), value, (header,)))

@@ -20,7 +20,11 @@ class Filling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CopyLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A table at a replica."""
+    """A table at a replica.
+
+    :param as_of_age_s: how old what it is as of is; None before its first filling is complete.
+    :param fresh: whether that is within its window; None when no window is registered.
+    """
 
     table: str
     replica: str
@@ -31,6 +35,8 @@ class CopyLine(msgspec.Struct, frozen=True, kw_only=True):
     convergence_p50_s: float | None
     convergence_p99_s: float | None
     filling: Filling
+    as_of_age_s: float | None = None
+    fresh: bool | None = None
 
 
 class DecideLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ _HEARTBEAT_RETENTION_MS: Final = 7 * _DAY_MS  # a worker that was down for a wee
 _DELETE_RETENTION_MS: Final = 7 * _DAY_MS
 # How much of a truth topic may be superseded before it is cleaned: it is read whole at each recovery.
 _DIRTY_RATIO: Final = "0.2"
+# The newest segment is never cleaned: of an idle table it would hold nothing but markers, for a week.
+_TRUTH_SEGMENT_MS: Final = 3_600_000
 
 
 def replication_factor(settings: Settings, cluster: ClusterFacts) -> int:
@@ -45,6 +47,7 @@ def table_topics(table: Table, settings: Settings, copies: int) -> list[TopicSpe
                 "cleanup.policy": "compact",
                 "min.cleanable.dirty.ratio": _DIRTY_RATIO,
                 "delete.retention.ms": str(_DELETE_RETENTION_MS),
+                "segment.ms": str(_TRUTH_SEGMENT_MS),
             },
         ),
         # As many as captured: a letter lies in the partition its change came from, in one transaction with its truths.

@@ -24,18 +24,22 @@ from trueup.core.control import Sweep, order_of, segments
 from trueup.core.decode import EnvelopeDecoder, schema_ids
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch
+from trueup.core.watermark import marker_headers, marker_key
 from trueup.model.decision import Escalate, Held, Outcome, Reject, Skip
 from trueup.model.errors import DeadLetterCapReached, SchemaChanged
 from trueup.model.event import LogRecord
 from trueup.model.registration import Table
 from trueup.model.settings import Settings
+from trueup.model.watermark import Watermark
 from trueup.runtime.capture_check import check_capture
 from trueup.runtime.lane import Batch
 from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import DecideMetrics
+from trueup.runtime.open_letters import OpenLetters, read_letters
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 from trueup.runtime.sweep_run import sweep
 from trueup.runtime.truth_table import TruthTable
+from trueup.runtime.watermarks import Watermarks
 
 _DEAD_LETTER_VALUE_BYTES_MAX: Final = (
     9 << 20
@@ -54,16 +58,20 @@ class TableTopics(msgspec.Struct, frozen=True):
 class _Owned:
     """What this worker holds of one partition while it owns it."""
 
-    def __init__(self, producer: PartitionProducer, table: TruthTable, memory: PartitionMemory) -> None:
+    def __init__(
+        self, producer: PartitionProducer, table: TruthTable, memory: PartitionMemory, letters: OpenLetters
+    ) -> None:
         self.producer = producer
         self.table = table
         self.memory = memory
+        self.letters = letters
 
 
 class DecideHandler:
     """Handler of the batch lane for capture partitions.
 
     :param new_producer: of a partition; with `open_store` the seam to what is outside, for tests/simulation.
+    :param watermarks: says which beat a partition has passed; without it no copy knows how fresh it is.
     """
 
     def __init__(
@@ -77,6 +85,7 @@ class DecideHandler:
         topics_of: Callable[[Table], Awaitable[TableTopics]],
         new_producer: Callable[[str, str, int, int], PartitionProducer] = PartitionProducer,
         open_store: Callable[[Path, bytes], TruthStore] = TruthStore,
+        watermarks: Watermarks | None = None,
     ) -> None:
         self._plans = plans
         self._settings = settings
@@ -87,6 +96,7 @@ class DecideHandler:
         self._topics_of = topics_of
         self._new_producer = new_producer
         self._open_store = open_store
+        self._watermarks = watermarks
         self._owned: dict[TP, _Owned] = {}
         self._epochs: dict[TP, int] = {}
 
@@ -124,13 +134,16 @@ class DecideHandler:
             begin, end = await self._log.bounds(tp.topic, tp.partition)
             found = CaptureLog(topic=topics.capture, partition=tp.partition, begin=begin, end=end)
             start = await check_capture(self._log, plan.table, found, offset, memory, table, self._decided_alone)  # 4
+            letters = await read_letters(self._log, plan.table.dead_letter_topic, tp.partition, table)
         except BaseException:
             if table is not None:
                 table.close()
             await producer.stop()
             raise
         memory = msgspec.structs.replace(memory, topic=topics.capture)
-        self._owned[tp] = _Owned(producer, table, memory)
+        self._owned[tp] = _Owned(producer, table, memory, letters)
+        if self._watermarks is not None:
+            self._watermarks.taken(tp, memory)
         log.info(
             "partition taken",
             topic=tp.topic,
@@ -150,6 +163,8 @@ class DecideHandler:
         """What Kafka committed stays; a fenced producer is told when it commits."""
 
     async def release(self, tp: TP) -> None:
+        if self._watermarks is not None:
+            self._watermarks.released(tp)
         owned = self._owned.pop(tp, None)
         if owned is not None:
             owned.table.close()
@@ -161,6 +176,32 @@ class DecideHandler:
             await self._decide(batch.tp, segment.records, segment.next_offset)
             if segment.control is not None:
                 await self._obey(batch.tp, segment.control)
+        if batch.start == batch.end:
+            await self._mark(batch.tp, batch.end)
+
+    async def _mark(self, tp: TP, position: int) -> None:
+        """A turn without records: an idle partition is marked, in a transaction of its own."""
+        if self._watermarks is None:
+            return
+        self._watermarks.check(tp)
+        owned, plan = self._owned[tp], self._plans[tp.topic]
+        marker, memory = self._marker(tp, position, owned.memory)
+        if marker is not None:
+            written = await owned.producer.commit(
+                [marker], group=DECIDE_GROUP, next_offset=position, metadata=memory.write()
+            )
+            owned.table.put_many({}, written[plan.table.truth_topic])
+            owned.memory = memory
+
+    def _marker(self, tp: TP, position: int, memory: PartitionMemory) -> tuple[Outgoing | None, PartitionMemory]:
+        """The marker that becomes true when everything below a position is durable, and the memory that knows of it."""
+        beat = None if self._watermarks is None else self._watermarks.passed(tp, position, memory)
+        if beat is None:
+            return None, memory
+        plan, letters = self._plans[tp.topic], self._owned[tp].letters
+        headers = marker_headers(Watermark(beat, dead_lettered_keys=len(letters)))
+        marker = Outgoing(plan.table.truth_topic, marker_key(beat.system), None, headers)
+        return marker, msgspec.structs.replace(memory, mark=beat)
 
     async def _decide(self, tp: TP, records: Sequence[LogRecord], next_offset: int) -> None:
         """Truths, dead letters, the offset and its totals in one transaction."""
@@ -171,9 +212,12 @@ class DecideHandler:
         decision = decide_batch(records, held, owned.memory.guard, plan)
         memory = owned.memory.plus(decision.counts, decision.guard)
         self._check_cap(memory, plan)
+        owned.letters.follow(decision, held)
+        marker, memory = self._marker(tp, next_offset, memory)
+        outgoing = _outgoing(decision, plan) + ([] if marker is None else [marker])
         decided = time.monotonic()
         written = await owned.producer.commit(
-            _outgoing(decision, plan), group=DECIDE_GROUP, next_offset=next_offset, metadata=memory.write()
+            outgoing, group=DECIDE_GROUP, next_offset=next_offset, metadata=memory.write()
         )
         owned.table.put_many(decision.held, written.get(plan.table.truth_topic))
         owned.memory = memory
@@ -189,12 +233,14 @@ class DecideHandler:
             await self.prepare(tp)
             owned = self._owned[tp]
             order = order_of(record, owned.memory.guard, owned.memory.topic.encode())
-        outgoing, outcome, guard = [], Outcome.IGNORED, owned.memory.guard
+        outgoing, outcome, guard, swept = [], Outcome.IGNORED, owned.memory.guard, 0
         match order:
             case Sweep():
                 deleted = await sweep(order, self._log, plan, owned.producer, owned.table, owned.memory, tp.partition)
                 log.info("swept", topic=tp.topic, partition=tp.partition, epoch=order.epoch, deleted=deleted)
                 guard = guard if guard.epoch == order.epoch else Guard(order.epoch)
+                swept = order.epoch
+                owned.letters = await read_letters(self._log, plan.table.dead_letter_topic, tp.partition, owned.table)
             case Reject():
                 log.warning("control record refused", topic=tp.topic, partition=tp.partition, offset=record.offset)
                 outgoing, outcome = [_dead_letter(plan.table.dead_letter_topic, record, order)], Outcome.REJECTED
@@ -202,7 +248,7 @@ class DecideHandler:
                 outcome = order.outcome
             case _:
                 assert_never(order)
-        memory = owned.memory.plus({outcome: 1}, guard)
+        memory = owned.memory.plus({outcome: 1}, guard).swept(swept)
         self._check_cap(memory, plan)
         await owned.producer.commit(
             outgoing, group=DECIDE_GROUP, next_offset=record.offset + 1, metadata=memory.write()

@@ -60,6 +60,7 @@ class Verification:
 
         1. the heartbeat is written and visible in its topic; 2. the end offsets of the capture topics are taken;
         3. the decide group has passed them; 4. the end offsets of the truth topics are taken; 5. replicas passed them.
+        A truth topic never rests, since markers of watermarks come with each heartbeat.
         """
         deadline = time.monotonic() + self._timeout_s
         for system in {table.owner.system for table in tables}:
@@ -75,10 +76,10 @@ class Verification:
         if not _until(decided, deadline):  # 3
             return False
         replicas = {copy.replica for table in tables for copy in table.replicas}
-        # 4 and 5: lag against the ends of this moment; a later truth can only make the wait longer, never shorter.
         names = {table.table for table in tables}
-        return _until(
-            lambda: all(p.lag == 0 for r in replicas for t, p in self._progress.applied(r).items() if t in names),
+        ends = self._topics.ends([table.truth_topic for table in tables])  # 4
+        return _until(  # 5
+            lambda: all(p.lag == 0 for r in replicas for t, p in self._progress.applied(r, ends).items() if t in names),
             deadline,
         )
 
