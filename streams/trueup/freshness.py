@@ -7,7 +7,7 @@
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         with connection.transaction():
             freshness.require(connection, "stock", within="5s")      # raises CopyTooOld
-            row = connection.execute("SELECT quantity FROM stock WHERE sku = %s", [sku]).fetchone()
+            row = connection.execute("SELECT on_hand FROM stock WHERE sku = %s", [sku]).fetchone()
 
 In a REPEATABLE READ transaction both statements see one snapshot: the row is what the owner had at `as_of`, or newer.
 In READ COMMITTED ask first, then read: the row is at least as new as what was asked.
