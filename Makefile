@@ -103,6 +103,13 @@ MINUTES ?= 10
 idle: setup ## Ten idle minutes with exactly-once: no worker exits, all stay ready; MINUTES=10
 	MINUTES=$(MINUTES) $(BIN)/pytest $(PYTEST_ARGS) -m soak --require-servers tests/soak/test_idle.py
 
+# How many snapshots are compared: make freshness READINGS=2000
+READINGS ?= 10000
+
+.PHONY: freshness
+freshness: setup ## 10,000 snapshots of a copy under load with kills show what their watermark promises; READINGS=10000
+	READINGS=$(READINGS) $(BIN)/pytest $(PYTEST_ARGS) -m soak --require-servers tests/soak/test_freshness.py
+
 .PHONY: wheel-check
 wheel-check: setup ## The wheel alone, installed outside the checkout, does the main job in a new project folder
 	$(BIN)/pytest $(PYTEST_ARGS) -m soak --require-servers tests/soak/test_wheel.py
