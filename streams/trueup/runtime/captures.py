@@ -92,7 +92,7 @@ def _unordered(settings: Settings, systems: list[System]) -> list[Problem]:
         connect.close()
     return [
         Problem(
-            what=f"capture of {system} runs without exactly-once: as_of of its copies says what was sent, not what arrived",
+            what=f"capture of {system} runs without exactly-once: as_of says what was sent, not what arrived",
             next=_RESTART,
         )
         for system, config in configs.items()
