@@ -111,11 +111,12 @@ class Run:
         self.world.faults.planned.clear()
         self._is_calm = True
         calm_at = self.world.now
-        beat = await self._beat(director)
-        while not self._is_drained() or not self._is_marked(beat):
+        beat: BeatName | None = None  # none before all is drained: a marker would wake who forgot to look by itself
+        while not self._is_drained() or beat is None or not self._is_marked(beat):
             await director.passes(_LOOK_S)
             if self._is_drained():
-                await self._beat(director)
+                newest = await self._beat(director)
+                beat = beat or newest
             if self.world.now - calm_at > _DRAIN_S_MAX:
                 self.world.finding(f"stuck: {self._what_is_missing() or f'no mark of beat {beat} or later'}")
                 break
