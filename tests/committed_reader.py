@@ -15,11 +15,16 @@ MARKER_KEY = b'["trueup.watermark",'
 """What the keys of watermarks in truth topics begin with: they are no records of the table, and counted by nobody."""
 
 
+def quiet_client(bootstrap_servers: str) -> dict[str, str | int | float | bool]:
+    """Settings of a client that says nothing of refused connections: brokers are down because a test wants it."""
+    return {"bootstrap.servers": bootstrap_servers, "log_level": 0}
+
+
 def committed_messages(bootstrap_servers: str, topic: str) -> Iterator[Message]:
     """Every committed record of a topic from its beginning to its end, in order within a partition; no watermarks."""
     consumer = Consumer(
         {
-            "bootstrap.servers": bootstrap_servers,
+            **quiet_client(bootstrap_servers),
             "group.id": "tests-independent-reader",
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
@@ -48,6 +53,6 @@ def topic_ends(bootstrap_servers: str, topics: Iterable[str], *, committed: bool
     level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     asked = {TopicPartition(topic, number): latest for topic in topics for number in range(PARTITIONS)}
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})  # kept: without it the answers never come
+    admin = AdminClient(quiet_client(bootstrap_servers))  # kept: without it the answers never come
     answers = admin.list_offsets(asked, isolation_level=level, request_timeout=ANSWER_WITHIN_S)
     return {(tp.topic, tp.partition): future.result(2 * ANSWER_WITHIN_S).offset for tp, future in answers.items()}

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,6 +24,7 @@ from trueup.demo.folder import DemoFolder
 from trueup.demo.sources import create_sources
 from trueup.demo.workers import Workers
 from trueup.stack.local_stack import LocalStack
+from trueup.stack.settings import bootstrap_servers
 
 # Beside the stacks of a developer (29000) and of the demo (29400). Another run of the tests on the same machine needs
 # ports of its own.
@@ -47,9 +47,9 @@ PLAIN_COPIES = [
 class Pipeline:
     """Starts everything once; tests share it and leave it running."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self.folder = DemoFolder(state_dir, PORT_BASE)
-        self.stack = LocalStack(self.folder.stack)
+    def __init__(self, folder: DemoFolder) -> None:
+        self.folder = folder
+        self.stack = LocalStack(folder.stack)
         self.workers: Workers | None = None
 
     def start(self) -> None:
@@ -184,7 +184,7 @@ class Pipeline:
 
     @property
     def bootstrap(self) -> str:
-        return f"127.0.0.1:{PORT_BASE}"
+        return bootstrap_servers(self.folder.stack)
 
     def json(self, *arguments: str) -> Any:
         """The JSON a command prints, whatever its exit code says."""

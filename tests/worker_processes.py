@@ -21,6 +21,8 @@ import msgspec
 from tests.waiting import eventually
 
 LOOK_INTERVAL_S = 0.1
+TRUEUP = ("-m", "trueup.runtime.cli")
+"""What Python is started with; chaos has workers with a fault planted in them."""
 
 
 class End(msgspec.Struct, frozen=True):
@@ -44,6 +46,9 @@ class WorkerProcesses:
         self._project_dir, self._state_dir, self._log_dir = project_dir, state_dir, log_dir
         self._environment = environment
         self._arguments: dict[str, tuple[str, ...]] = {}
+        self._entries: dict[str, tuple[str, ...]] = {}
+        self._environments: dict[str, dict[str, str]] = {}
+        self._doomed: set[str] = set()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._began: dict[str, float] = {}
         self._told: set[int] = set()  # pids a test ended
@@ -52,10 +57,23 @@ class WorkerProcesses:
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor of workers", daemon=True)
         self._supervisor.start()
 
-    def start(self, name: str, *arguments: str) -> None:
-        """Run `trueup worker ARGUMENTS` under a name until told otherwise."""
+    def start(
+        self,
+        name: str,
+        *arguments: str,
+        entry: tuple[str, ...] = TRUEUP,
+        doomed: bool = False,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        """Run `trueup worker ARGUMENTS` under a name until told otherwise.
+
+        :param doomed: it is made to end; its ends are asked for.
+        :param environment: more than all workers have.
+        """
         with self._lock:
-            self._arguments[name] = arguments
+            self._arguments[name], self._entries[name] = arguments, entry
+            self._environments[name] = self._environment | (environment or {})
+            (self._doomed.add if doomed else self._doomed.discard)(name)
             self._spawn(name)
 
     def names(self) -> list[str]:
@@ -150,12 +168,12 @@ class WorkerProcesses:
 
     def _spawn(self, name: str) -> None:
         self._log_dir.mkdir(parents=True, exist_ok=True)
-        argv = [sys.executable, "-m", "trueup.runtime.cli", "worker", *self._arguments[name]]
+        argv = [sys.executable, *self._entries[name], "worker", *self._arguments[name]]
         argv += ["--name", name, "--metrics-port", "0", "--project", str(self._project_dir)]
         with self.log_path(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 argv,
-                env=self._environment,
+                env=self._environments[name],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -170,7 +188,8 @@ class WorkerProcesses:
                     code = process.poll()
                     if code is not None:
                         seconds = time.monotonic() - self._began[name]
-                        self.ends.append(End(name, process.pid, code, seconds, asked=process.pid in self._told))
+                        asked = process.pid in self._told or name in self._doomed
+                        self.ends.append(End(name, process.pid, code, seconds, asked=asked))
                         self._spawn(name)
 
 

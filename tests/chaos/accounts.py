@@ -24,7 +24,8 @@ def check_accounts(rig: Rig, within_s: float) -> tuple[list[Finding], int, int]:
             if topic not in readings or readings[topic].ends != topic_ends(rig.bootstrap, [topic]):
                 readings[topic] = _read(rig, table, topic)
             findings += readings[topic].findings
-        truths, captures = readings[table.truth_topic].count, readings[table.capture_topic].count
+        truths = readings[table.truth_topic].count
+        captures = readings[table.capture_topic].count + rig.forgotten[table.capture_topic]
         captured, published = captured + captures, published + truths
 
         def even(table: Table = table, captures: int = captures, truths: int = truths) -> bool:
@@ -40,7 +41,7 @@ def check_accounts(rig: Rig, within_s: float) -> tuple[list[Finding], int, int]:
         except NeverBecameTrueError as error:
             findings.append(Finding(Anomaly.UNACCOUNTED, str(error)))
     for register in rig.copies:
-        totals = rig.decide_totals(f"{register.system}.{register.source}")
+        totals = rig.decide_totals(register.capture_topic)
         findings += [
             Finding(Anomaly.UNACCOUNTED, f"{register.name}: {totals[outcome]} {outcome}, nothing wrong was written")
             for outcome in sorted(UNWANTED)

@@ -1,91 +1,110 @@
 """The faults, by their ids in the list of faults: what is done to the rig while writers write and readers look.
 
-To add one: a function (rig, dice, report) here or in a neighbour, and its line in FAULTS.
+To add one: a function (rig, dice, report) in the neighbour it belongs to, and its line here. They share a rig, so the
+order counts: what leaves least behind comes first, what makes topics anew and what is large come last.
 """
 
-import random
-import shutil
-import threading
-from pathlib import Path
+import msgspec
 
-from tests.chaos.findings import Anomaly, Finding, Report
-from tests.chaos.rig import DECIDE, Rig
+from tests.chaos import failpoints
+from tests.chaos.brokers import each_broker_killed
+from tests.chaos.crashes import APPLY, dies_at, raises_at, worker_blocked
+from tests.chaos.kills import local_state_lost, workers_killed, workers_terminated, workers_terminated_in_a_write
+from tests.chaos.losses import (
+    clock_jumps,
+    group_offsets_deleted,
+    partitions_added,
+    retention_passed_the_undecided,
+    slot_advanced,
+    slot_dropped,
+    source_went_back,
+    topic_deleted,
+)
+from tests.chaos.outages import (
+    broker_down,
+    cable_cut,
+    cable_silent,
+    one_replica_down,
+    replica_killed,
+    source_killed,
+)
+from tests.chaos.rebalances import (
+    STILL_S_MAX,
+    rebalance_while_a_batch_is_stuck,
+    workers_restarted_one_by_one,
+    workers_scaled,
+)
+from tests.chaos.refusals import deadlocks, replica_full, replica_read_only, sessions_ended
+from tests.chaos.rig import BROKER_CABLE, DECIDE, REPLICA_CABLE, SOURCE_CABLE
 from tests.chaos.scenario import Inject
+from tests.chaos.snapshots import (
+    connect_killed_between_interleaved_transactions,
+    connect_killed_in_a_copy,
+    connect_killed_in_a_snapshot,
+    connect_killed_in_the_stream,
+    transaction_open_across_a_snapshot,
+)
+from tests.chaos.volumes import huge_row, huge_transaction
 from tests.chaos.zombies import apply_zombie, decide_zombie
-from tests.waiting import NeverBecameTrueError, eventually
-
-KILLS = 10
-DRAIN_WITHIN_S = 30.0
-"""What a worker promises: from SIGTERM to its exit."""
-
-BACK_WITHIN_S = 90.0
-"""Two session timeouts, the start of four workers on two cores, and some patience."""
 
 
-def workers_killed(rig: Rig, dice: random.Random, report: Report) -> None:
-    """F-01: every worker is killed ten times, each by a killer of its own: in work, at its start, while preparing."""
-    before = len(rig.processes.ends)
-    failures: list[NeverBecameTrueError] = []
-    never = threading.Event()
+class Fault(msgspec.Struct, frozen=True):
+    """What is done, and to which rig.
 
-    def kill_often(name: str, own: random.Random) -> None:
-        try:
-            for number in range(KILLS):
-                if number % 2 == 0:  # in work; otherwise at any moment of its way back
-                    eventually(lambda: rig.processes.is_ready(name), within_s=BACK_WITHIN_S, what=f"{name} is back")
-                    never.wait(own.uniform(0, 3))
-                else:
-                    never.wait(own.uniform(0, 9))
-                rig.processes.kill(name)
-        except NeverBecameTrueError as error:
-            failures.append(error)
+    :param brokers: of the rig.
+    :param still_s_max: no copy may stand still for longer while it is done; None: that is not what it is about.
+    """
 
-    names = rig.processes.names()
-    killers = [threading.Thread(target=kill_often, args=[n, random.Random(dice.random())], daemon=True) for n in names]
-    for killer in killers:
-        killer.start()
-    for killer in killers:
-        killer.join()
-    report.findings += [Finding(Anomaly.STUCK, str(error)) for error in failures]
-    rig.processes.all_ready(BACK_WITHIN_S)
-    killed = [end.worker for end in rig.processes.ends[before:] if end.code == -9]
-    report.facts["kills"] = ", ".join(f"{name} {killed.count(name)}" for name in names)
+    inject: Inject
+    brokers: int = 1
+    still_s_max: float | None = None
 
 
-def workers_terminated(rig: Rig, dice: random.Random, report: Report) -> None:
-    """F-05: SIGTERM under load. Each worker finishes what it has in flight and ends with 0 in time."""
-    threading.Event().wait(dice.uniform(2, 6))
-    ends = rig.processes.terminate(rig.processes.names(), DRAIN_WITHIN_S)
-    report.facts["drained"] = ", ".join(f"{end.worker} {end.code} in {end.seconds:.1f} s" for end in ends)
-    report.findings += [
-        Finding(Anomaly.UNCLEAN_EXIT, f"{end.worker}: {end.code} after {end.seconds:.1f} s") for end in ends if end.code
-    ]
-    rig.start_missing_workers()
-    rig.processes.all_ready(BACK_WITHIN_S)
-
-
-def local_state_lost(rig: Rig, dice: random.Random, report: Report) -> None:
-    """F-21: workers stopped, everything they keep on their disk deleted, started again under load."""
-    rig.processes.terminate(rig.processes.names(), DRAIN_WITHIN_S)
-    state = rig.folder.state_dir / "workers"
-    stores = _stores(state)
-    shutil.rmtree(state)
-    threading.Event().wait(dice.uniform(0, 3))
-    rig.start_missing_workers()
-    rig.processes.all_ready(BACK_WITHIN_S)
-    report.facts["deleted"] = f"{len(stores)} stores of {DECIDE}"
-    if not stores:
-        report.findings.append(Finding(Anomaly.STUCK, f"no local state was found in {state}"))
-
-
-def _stores(state: Path) -> list[Path]:
-    return [path for path in state.glob(f"{DECIDE}/truth/*/*") if path.is_dir()]
-
-
-FAULTS: dict[str, Inject] = {
-    "F-01": workers_killed,
-    "F-05": workers_terminated,
-    "F-06-decide": decide_zombie,
-    "F-06-apply": apply_zombie,
-    "F-21": local_state_lost,
+FAULTS: dict[str, Fault] = {
+    "F-01": Fault(workers_killed),
+    "F-02": Fault(dies_at(failpoints.applied, APPLY)),
+    "F-03-open": Fault(dies_at(failpoints.offset_sent, DECIDE)),
+    "F-03-committed": Fault(dies_at(failpoints.committed, DECIDE)),
+    "F-04-decide": Fault(raises_at(failpoints.decide_raises, DECIDE)),
+    "F-04-apply": Fault(raises_at(failpoints.apply_raises, APPLY)),
+    "F-05-load": Fault(workers_terminated),
+    "F-05-lock": Fault(workers_terminated_in_a_write),
+    "F-06-decide": Fault(decide_zombie),
+    "F-06-apply": Fault(apply_zombie),
+    "F-07-scale": Fault(workers_scaled, still_s_max=STILL_S_MAX),
+    "F-07-rolling": Fault(workers_restarted_one_by_one, still_s_max=STILL_S_MAX),
+    "F-08": Fault(rebalance_while_a_batch_is_stuck),
+    "F-10-cut": Fault(cable_cut(BROKER_CABLE)),
+    "F-10-silent": Fault(cable_silent(BROKER_CABLE)),
+    "F-10-down": Fault(broker_down),
+    "F-12-stream": Fault(connect_killed_in_the_stream),
+    "F-13": Fault(connect_killed_in_a_copy),
+    "F-14": Fault(connect_killed_between_interleaved_transactions),
+    "F-15-cut": Fault(cable_cut(SOURCE_CABLE)),
+    "F-15-silent": Fault(cable_silent(SOURCE_CABLE)),
+    "F-15-killed": Fault(source_killed),
+    "F-18-cut": Fault(cable_cut(REPLICA_CABLE)),
+    "F-18-silent": Fault(cable_silent(REPLICA_CABLE)),
+    "F-18-sessions": Fault(sessions_ended),
+    "F-18-read-only": Fault(replica_read_only),
+    "F-18-full": Fault(replica_full),
+    "F-18-killed": Fault(replica_killed),
+    "F-19": Fault(one_replica_down),
+    "F-20": Fault(deadlocks),
+    "F-21-lost": Fault(local_state_lost),
+    "F-21-stored": Fault(dies_at(failpoints.stored, DECIDE)),
+    "F-23": Fault(group_offsets_deleted),
+    "F-25": Fault(clock_jumps),
+    "F-26": Fault(worker_blocked),
+    "F-11": Fault(transaction_open_across_a_snapshot),
+    "F-12-snapshot": Fault(connect_killed_in_a_snapshot),
+    "F-16-dropped": Fault(slot_dropped),
+    "F-16-advanced": Fault(slot_advanced),
+    "F-17": Fault(source_went_back),
+    "F-22-retention": Fault(retention_passed_the_undecided),
+    "F-22-deleted": Fault(topic_deleted),
+    "F-22-partitions": Fault(partitions_added),
+    "F-24-row": Fault(huge_row),
+    "F-24-transaction": Fault(huge_transaction),
+    "F-09": Fault(each_broker_killed, brokers=3),
 }

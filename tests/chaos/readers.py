@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -13,9 +14,12 @@ LOOK_INTERVAL_S = 0.1
 
 
 class CopyReader(threading.Thread):
-    """Looks at one whole copy, again and again, until stopped. A replica that is down is waited for."""
+    """Looks at one whole copy, again and again, until stopped. A replica that is down is waited for.
 
-    def __init__(self, dsn: str, copy: Copy) -> None:
+    :param crashes: how often the replica's server crashed so far: after that its rows may be older by some commits.
+    """
+
+    def __init__(self, dsn: str, copy: Copy, crashes: Callable[[], int]) -> None:
         self.place = f"{copy.target} at {copy.replica}"
         super().__init__(name=f"reader of {self.place}", daemon=True)
         self.watch = Watch(self.place)
@@ -23,6 +27,7 @@ class CopyReader(threading.Thread):
         self.under_load = threading.Event()
         self.failure: Exception | None = None
         self._dsn, self._copy = dsn, copy
+        self._crashes, self._crashes_seen = crashes, crashes()
         self._stopped = threading.Event()
 
     def run(self) -> None:
@@ -37,6 +42,9 @@ class CopyReader(threading.Thread):
             self.failure = error
 
     def _read(self, connection: psycopg.Connection[Any]) -> None:
+        if self._crashes() != self._crashes_seen:
+            self._crashes_seen = self._crashes()
+            self.watch.begin_anew()
         moved_s = time.monotonic()
         while not self._stopped.wait(LOOK_INTERVAL_S):
             moved = self.watch.look(rows_at(connection, self._copy))

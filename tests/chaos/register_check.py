@@ -33,6 +33,11 @@ class Watch:
         self._last: dict[int, Seen] = {}
         self._gone: set[int] = set()
 
+    def begin_anew(self) -> None:
+        """What comes is compared with nothing seen before; what was seen at all still has to have been written."""
+        self._last.clear()
+        self._gone.clear()
+
     def look(self, rows: Rows) -> bool:
         """Take in one look at the whole copy. True when something moved."""
         self.looks += 1

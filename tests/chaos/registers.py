@@ -54,6 +54,10 @@ class RegisterTable(msgspec.Struct, frozen=True):
     def sequence(self) -> str:
         return f"public.{self.name}_n"
 
+    @property
+    def capture_topic(self) -> str:
+        return f"{self.system}.{self.source}"
+
     def registration(self) -> str:
         """The file a DBA would write."""
         lines = [

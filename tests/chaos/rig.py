@@ -1,22 +1,29 @@
 """The pipeline under chaos: the stack, the demo's tables and the registers, workers that can be killed and stopped."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import msgspec
 import psycopg
 from ruamel.yaml import YAML
 
+from tests.captured_system import CapturedSystem
+from tests.chaos.ballast import Ballast
 from tests.chaos.findings import Finding
 from tests.chaos.ledger import Ledger
+from tests.chaos.network import LOOPBACK, Cable, Network
 from tests.chaos.registers import REGISTER_TABLES, Copy, RegisterTable
 from tests.committed_reader import Ends
-from tests.pipeline import REPLICAS, Pipeline
+from tests.pipeline import PORT_BASE, REPLICAS, Pipeline
 from tests.worker_processes import WorkerProcesses
 from trueup.adapters.project_files import read_project
 from trueup.core.registration_rules import problems_of
+from trueup.demo.folder import DemoFolder
 from trueup.model.registration import Project
+from trueup.runtime.cli_project import open_settings
 from trueup.stack.credentials import SUPERUSER, WRITER_ROLE, dsn, load_credentials, owner_role
+from trueup.stack.settings import StackSettings, broker_port, controller_port, database_port
 
 SESSION_TIMEOUT_S = 6
 """The least a broker allows (group.min.session.timeout.ms): a worker that stands still is declared dead soon."""
@@ -25,6 +32,14 @@ CAPTURE = "capture"
 DECIDE = "decide"
 NEIGHBOUR = "reporting"
 """The server that a new replica is given a database on."""
+
+BROKER_CABLE = "workers to broker"
+REPLICA_CABLE = "worker to replica"
+SOURCE_CABLE = "Connect to source"
+CABLED_REPLICA = "reporting"
+CABLED_SYSTEM = "warehouse"
+_BROKER_CABLE_PORT, _BROKER_LISTENER_PORT = PORT_BASE + 45, PORT_BASE + 46
+_REPLICA_CABLE_PORT, _SOURCE_CABLE_PORT = PORT_BASE + 47, PORT_BASE + 48
 
 
 def apply_worker(replica: str) -> str:
@@ -39,18 +54,65 @@ class TopicReading(msgspec.Struct, frozen=True):
     findings: list[Finding] = []
 
 
-class Rig(Pipeline):
-    """Everything a fault can be done to."""
+class RigFolder(DemoFolder):
+    """Connect reaches one source by a cable."""
 
-    def __init__(self, state_dir: Path) -> None:
-        super().__init__(state_dir)
+    def __init__(self, state_dir: Path, brokers: int) -> None:
+        super().__init__(state_dir, PORT_BASE)
+        self.cabled = brokers == 1
+        overrides = _listeners(self.stack) if self.cabled else {}
+        self.stack = msgspec.structs.replace(self.stack, brokers=brokers, broker_overrides=overrides)
+
+    def environment(self) -> dict[str, str]:
+        found = super().environment()
+        if self.cabled:
+            name = f"{CABLED_SYSTEM.upper()}_CAPTURE_DSN"
+            found[name] = _at_port(found[name], _SOURCE_CABLE_PORT)
+        return found
+
+    def worker_environment(self) -> dict[str, str]:
+        """Workers reach the broker by a cable, and so does one of them its replica."""
+        found = self.environment() | {"TRUEUP_KAFKA__SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_S * 1000)}
+        if self.cabled:
+            found["TRUEUP_BOOTSTRAP_SERVERS"] = f"{LOOPBACK}:{_BROKER_CABLE_PORT}"
+            name = f"{CABLED_REPLICA.upper()}_WRITER_DSN"
+            found[name] = _at_port(found[name], _REPLICA_CABLE_PORT)
+        return found
+
+
+class Rig(Pipeline):
+    """Everything a fault can be done to.
+
+    :param brokers: with one, the cables of `network` are in place; with three, brokers can be killed.
+    :ivar crashes: how often a replica's server was killed: it may have lost its latest commits (ARCHITECTURE, 11).
+    :ivar forgotten: records of a capture topic that were counted and are gone from it.
+    """
+
+    def __init__(self, state_dir: Path, brokers: int = 1) -> None:
+        folder = RigFolder(state_dir, brokers)
+        super().__init__(folder)
+        self.brokers = brokers
         self.replicas = list(REPLICAS)
         self.ledgers = {table: Ledger() for table in REGISTER_TABLES}
         self.copies = {table: list(table.copies) for table in REGISTER_TABLES}
+        self.ballast = Ballast()
         self.readings: dict[str, TopicReading] = {}
+        self.crashes: Counter[str] = Counter()
+        self.forgotten: Counter[str] = Counter()
         self.sentinels = 0
+        self.network = Network(self._cables())
+        self._rig_folder = folder
         self._new_dsns: dict[str, str] = {}
         self._processes: WorkerProcesses | None = None
+
+    def _cables(self) -> list[Cable]:
+        if not self.folder.stack.broker_overrides:
+            return []
+        return [
+            Cable(BROKER_CABLE, _BROKER_CABLE_PORT, _BROKER_LISTENER_PORT),
+            Cable(REPLICA_CABLE, _REPLICA_CABLE_PORT, database_port(self.folder.stack, CABLED_REPLICA)),
+            Cable(SOURCE_CABLE, _SOURCE_CABLE_PORT, database_port(self.folder.stack, CABLED_SYSTEM)),
+        ]
 
     @property
     def processes(self) -> WorkerProcesses:
@@ -58,18 +120,24 @@ class Rig(Pipeline):
         return self._processes
 
     def start(self) -> None:
+        self.network.start()
         self.start_sources()
-        for path in (self.folder.project_dir / "schemas" / "tables").glob("pgbench_*.yaml"):
+        tables = self.folder.project_dir / "schemas" / "tables"
+        for path in tables.glob("pgbench_*.yaml"):
             path.unlink()  # 100,000 rows nobody writes to here: minutes of snapshot before the first fault
         for table in REGISTER_TABLES:
             with psycopg.connect(self.dsn(table.system)) as connection:
                 table.create(connection)
             table.register(self.folder.project_dir)
+        with psycopg.connect(self.dsn(self.ballast.system)) as connection:
+            self.ballast.create(connection)
+        self.ballast.register(self.folder.project_dir)
         self.apply()
-        environment = self.folder.environment()
-        environment["TRUEUP_KAFKA__SESSION_TIMEOUT_MS"] = str(SESSION_TIMEOUT_S * 1000)
         self._processes = WorkerProcesses(
-            self.folder.project_dir, self.folder.state_dir, self.folder.log_dir, environment
+            self.folder.project_dir,
+            self.folder.state_dir,
+            self.folder.log_dir,
+            self._rig_folder.worker_environment(),
         )
         self.start_missing_workers()
         self.processes.all_ready(120)
@@ -87,6 +155,7 @@ class Rig(Pipeline):
             if self._processes is not None:
                 self._processes.stop()
         finally:
+            self.network.stop()
             # The stack's folder goes with it; what its parts said is wanted after a failure.
             logs = self.folder.stack.state_dir / "logs"
             if logs.exists():
@@ -104,6 +173,24 @@ class Rig(Pipeline):
     def project(self) -> Project:
         """What is registered now."""
         return read_project(self.folder.project_dir, problems_of)
+
+    def captured_system(self, table: RegisterTable) -> CapturedSystem:
+        """The system of a register table, with the table's capture topic, to be broken and mended."""
+        settings = open_settings(self.folder.project_dir)
+        return CapturedSystem(table.system, [table.capture_topic], settings, self.dsn(table.system), self.trueup)
+
+    def decided(self) -> int:
+        """Outcomes of the registers' captured changes so far."""
+        return sum(sum(self.decide_totals(table.capture_topic).values()) for table in self.copies)
+
+    def applied(self, replica: str) -> int:
+        """Outcomes of the registers' truths at a replica so far."""
+        return sum(self.apply_totals(replica, f"trueup.truth.{table.name}") for table in self.copies)
+
+    def kill_database(self, name: str) -> None:
+        """As a crash would. What its replica role lost is lost with its progress, and comes again."""
+        self.crashes[name] += 1
+        self.stack.kill_part(f"postgres-{name}")
 
     def all_copies(self) -> list[tuple[RegisterTable, Copy]]:
         return [(table, copy) for table, copies in self.copies.items() for copy in copies]
@@ -133,6 +220,23 @@ class Rig(Pipeline):
         self.replicas.append(name)
         for register, copies in self.copies.items():
             copies.append(Copy(name, register.source))
+
+
+def _at_port(address: str, port: int) -> str:
+    """The same login and database, by another port."""
+    head, _, tail = address.rpartition(":")
+    return f"{head}:{port}/{tail.partition('/')[2]}"
+
+
+def _listeners(stack: StackSettings) -> dict[str, str]:
+    """A listener more, whose advertised address is a cable: clients that come by it stay on it."""
+    own = f"PLAINTEXT://{LOOPBACK}:{broker_port(stack, 1)}"
+    controller = f"CONTROLLER://{LOOPBACK}:{controller_port(stack, 1)}"
+    return {
+        "listeners": f"{own},{controller},CABLE://{LOOPBACK}:{_BROKER_LISTENER_PORT}",
+        "advertised.listeners": f"{own},CABLE://{LOOPBACK}:{_BROKER_CABLE_PORT}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,CABLE:PLAINTEXT",
+    }
 
 
 def _in_database(address: str, name: str) -> str:

@@ -9,6 +9,7 @@ from tests.chaos.findings import Anomaly, Finding, Report
 from tests.chaos.negative_control import control
 from tests.chaos.readers import CopyReader
 from tests.chaos.register_check import check_seen
+from tests.chaos.registers import Copy
 from tests.chaos.rig import Rig
 from tests.chaos.writers import Writers
 from tests.waiting import NeverBecameTrueError
@@ -22,17 +23,18 @@ ENDS_MAX = 3
 Inject = Callable[[Rig, random.Random, Report], None]
 
 
-def run(rig: Rig, name: str, inject: Inject, seed: str) -> Report:
+def run(rig: Rig, name: str, inject: Inject, seed: str, *, still_s_max: float | None = None) -> Report:
     """Do a fault to the rig under load.
 
     :param seed: of everything random here; how the machine's own timing falls is not in it.
+    :param still_s_max: how long a copy may stand still under load.
     """
     report = Report(name)
     began = time.monotonic()
     ended_before = len(rig.processes.ends)
     dsns = {table.system: rig.dsn(table.system) for table in rig.ledgers}
     writers = Writers(dsns, rig.ledgers, seed=f"{seed}/writers", per_s=TRANSACTIONS_PER_S)
-    readers = [(table, CopyReader(rig.dsn(copy.replica), copy)) for table, copy in rig.all_copies()]
+    readers = [(table, _reader(rig, copy)) for table, copy in rig.all_copies()]
     for _, reader in readers:
         reader.start()
     try:
@@ -56,8 +58,15 @@ def run(rig: Rig, name: str, inject: Inject, seed: str) -> Report:
     for table, reader in readers:
         report.findings += reader.watch.findings + check_seen(reader.watch, rig.ledgers[table], reader.place)
     _add_facts(rig, report, [reader for _, reader in readers], ended_before)
+    longest = max(reader.still_s_max for _, reader in readers)
+    if still_s_max is not None and longest > still_s_max:
+        report.findings.append(Finding(Anomaly.STUCK, f"a copy stood still for {longest:.1f} s, {still_s_max} at most"))
     report.facts["seconds"] = f"{time.monotonic() - began:.0f}, seed {seed}"
     return report
+
+
+def _reader(rig: Rig, copy: Copy) -> CopyReader:
+    return CopyReader(rig.dsn(copy.replica), copy, lambda: rig.crashes[copy.replica])
 
 
 def _add_facts(rig: Rig, report: Report, readers: list[CopyReader], ended_before: int) -> None:

@@ -4,6 +4,7 @@ Every change locks its key first and draws its number under the lock: numbers of
 transactions are rolled back on purpose, and now and then a writer's connection is cut while it works.
 """
 
+import contextlib
 import hashlib
 import random
 import threading
@@ -183,5 +184,8 @@ class Writers:
         """End a writer's session at the server: some of its commits are then unknown."""
         while not self._leaving.wait(self._dice.uniform(0.5, 2)):
             table, writer = self._dice.choice(self._writers)
-            with psycopg.connect(self._dsns[table.system], autocommit=True) as connection:
+            with (
+                contextlib.suppress(psycopg.OperationalError),  # the server is down
+                psycopg.connect(self._dsns[table.system], autocommit=True) as connection,
+            ):
                 connection.execute("SELECT pg_terminate_backend(%s)", (writer.backend_pid,))

@@ -31,12 +31,12 @@ def decide_zombie(rig: Rig, dice: random.Random, report: Report) -> None:
     log_end = rig.processes.log_path(DECIDE).stat().st_size
     open_partitions = _stop_in_transaction(rig, dice)
     pid = rig.processes.pid(DECIDE)
-    before = _decided(rig)
+    before = rig.decided()
     try:
         rig.processes.start(second, "decide")
         eventually(lambda: rig.processes.is_ready(second), within_s=TAKEN_OVER_WITHIN_S, what=f"{second} took over")
         eventually(
-            lambda: _decided(rig) > before + 50,
+            lambda: rig.decided() > before + 50,
             within_s=TAKEN_OVER_WITHIN_S,
             what="newer changes of the zombie's tables are decided",
         )
@@ -71,10 +71,6 @@ def _open_transactions(rig: Rig) -> set[str]:
     return {f"{topic}/{number}" for (topic, number), end in written.items() if end > committed[topic, number]}
 
 
-def _decided(rig: Rig) -> int:
-    return sum(sum(rig.decide_totals(f"{table.system}.{table.source}").values()) for table in rig.copies)
-
-
 def apply_zombie(rig: Rig, dice: random.Random, report: Report) -> None:
     """Stopped between the begin of its transaction and the look at its token: its sessions at the server stop too."""
     first, second = apply_worker(REPLICA), f"{apply_worker(REPLICA)}-2"
@@ -92,9 +88,11 @@ def apply_zombie(rig: Rig, dice: random.Random, report: Report) -> None:
                 within_s=TAKEN_OVER_WITHIN_S,
                 what=f"{second} holds every partition",
             )
-            before = _applied(rig)
+            seen = rig.applied(REPLICA)
             eventually(
-                lambda: _applied(rig) > before + 50, within_s=TAKEN_OVER_WITHIN_S, what="newer changes are applied"
+                lambda: rig.applied(REPLICA) > seen + 50,
+                within_s=TAKEN_OVER_WITHIN_S,
+                what="newer changes are applied",
             )
         finally:
             for session in sessions:
@@ -136,10 +134,6 @@ def _sessions(rig: Rig) -> dict[int, str]:
 def _tokens(rig: Rig) -> dict[tuple[str, int], int]:
     rows = rig.query(REPLICA, "SELECT topic, partition, token FROM trueup.progress")
     return {(topic, partition): token for topic, partition, token in rows}
-
-
-def _applied(rig: Rig) -> int:
-    return sum(rig.apply_totals(REPLICA, f"trueup.truth.{table.name}") for table in rig.copies)
 
 
 def _expect_fenced(rig: Rig, report: Report, name: str, pid: int, log_end: int, said: str) -> None:

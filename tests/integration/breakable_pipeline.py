@@ -6,37 +6,22 @@ as a second worker of an installation would be.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-import msgspec
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewPartitions
-
+from tests.captured_system import CapturedSystem
 from tests.integration.scratch_system import ScratchSystem, scratch_system
 from tests.pipeline import DECIDE_GROUP, OUTCOMES, PORT_BASE, Pipeline
 from tests.waiting import eventually
-from trueup.adapters.kafka_connect import KafkaConnect
-from trueup.adapters.kafka_topics import KafkaTopics
-from trueup.adapters.kafka_transactions import PartitionProducer
 from trueup.adapters.project_files import read_project
 from trueup.adapters.secret_references import Secrets
-from trueup.adapters.topic_reader import TopicReader
-from trueup.adapters.truth_log import TruthLog
-from trueup.core.connector_config import connector_name
-from trueup.core.ordering import Guard
 from trueup.core.registration_rules import problems_of
 from trueup.demo.folder import DemoFolder
 from trueup.demo.workers import Workers
-from trueup.model.event import Position
 from trueup.model.settings import Settings
-from trueup.model.topic import TopicSpec
-from trueup.runtime.partition_memory import PartitionMemory
 from trueup.runtime.resync import Resync
 
 _METRICS_PORT = PORT_BASE + 46  # behind those of the shared workers
@@ -55,7 +40,7 @@ class _Folder(DemoFolder):
         return self._shared.environment() | {"TRUEUP_STATE_DIR": str(self.state_dir)}
 
 
-class BreakablePipeline:
+class BreakablePipeline(CapturedSystem):
     """One table of 300 rows by default, its copy, and workers."""
 
     def __init__(self, pipeline: Pipeline, system: ScratchSystem) -> None:
@@ -63,12 +48,13 @@ class BreakablePipeline:
         self.folder = _Folder(pipeline, system.settings.project_dir)
         self.replica = f"{self.name}r"
         self.workers: Workers | None = None
-        self.reader = TopicReader(system.settings.kafka.bootstrap_servers)
-        self.topics = KafkaTopics(system.settings.kafka.bootstrap_servers)
-        self.admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
+        super().__init__(self.name, [self.topic], system.settings, pipeline.folder.dsn("shop"), self.trueup)
 
-    def start(self, rows: int = 300, *, workers: bool = True) -> None:
-        """Make, register, apply, and wait until the copy is there."""
+    def start(self, rows: int = 300, *, workers: bool = True, on_violation: str = "reject", more: str = "") -> None:
+        """Make, register, apply, and wait until the copy is there.
+
+        :param on_violation: what a negative amount becomes; `more`: YAML of the registration.
+        """
         name = self.name
         system = self.system
         system.execute(f"CREATE TABLE {name}.orders (id bigint PRIMARY KEY, amount numeric(12,2), note text)")
@@ -78,8 +64,8 @@ class BreakablePipeline:
             f"replica: {self.replica}\nkind: postgresql\ndsn: ${{env:WAREHOUSE_WRITER_DSN}}\n"
             f"ddl_dsn: ${{env:WAREHOUSE_DSN}}\n",
         )
-        checks = "checks:\n  - {column: amount, min: 0, on_violation: reject}\n"
-        system.register("orders", "id", f"{checks}replicas:\n  - {{replica: {self.replica}}}\n")
+        checks = f"checks:\n  - {{column: amount, min: 0, on_violation: {on_violation}}}\n"
+        system.register("orders", "id", f"{checks}{more}replicas:\n  - {{replica: {self.replica}}}\n")
         system.apply()
         if workers:
             self.start_workers()
@@ -105,10 +91,6 @@ class BreakablePipeline:
     @property
     def table(self) -> str:
         return f"{self.name}_orders"
-
-    @property
-    def connector(self) -> str:
-        return connector_name(self.name)
 
     def rows(self, database: str) -> dict[int, tuple[Any, ...]]:
         found = self.pipeline.query(database, f"SELECT id, amount, note FROM {self.name}.orders")
@@ -155,94 +137,14 @@ class BreakablePipeline:
     def trueup(self, *arguments: str, timeout_s: float = 120.0) -> CompletedProcess[str]:
         return self.pipeline.trueup(*arguments, timeout_s=timeout_s, project=self.folder)
 
-    def captured(self) -> int:
-        """How many offsets the capture topic has given out."""
-        return sum(self.reader.ends([self.topic]).values())
-
-    def resync(self) -> None:
-        ran = self.trueup("resync", self.name, "--yes", "--timeout", "120", timeout_s=300)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-
     def new_resync(self) -> Resync:
         """The command's work, for tests that kill it between two steps."""
         settings = self.system.settings
         return Resync(settings, read_project(settings.project_dir, problems_of), Secrets(settings, {}), self.name, 60)
 
-    def make_topic(self, partitions: int) -> None:
-        """The capture topic anew, as somebody makes it who knows nothing of TrueUp."""
-        self.topics.create(TopicSpec(name=self.topic, partitions=partitions, replication_factor=1, config={}))
-
-    def delete_undecided(self) -> None:
-        """What retention does to a table nobody decides for too long."""
-        ends = [TopicPartition(topic, number, end) for (topic, number), end in self.reader.ends([self.topic]).items()]
-        for future in self.admin.delete_records(ends).values():
-            future.result(20)
-
-    def add_partition(self) -> None:
-        for future in self.admin.create_partitions([NewPartitions(self.topic, 5)]).values():
-            future.result(20)
-
-    def raise_guard(self) -> None:
-        """Let the committed memory of every partition say that the source was far ahead, as it was before a restore."""
-        asyncio.run(self._raise_guard())
-
-    async def _raise_guard(self) -> None:
-        kafka = self.system.settings.kafka
-        log = TruthLog(kafka.bootstrap_servers)
-        for partition in range(4):
-            producer = PartitionProducer(kafka.bootstrap_servers, self.topic, partition, kafka.transaction_timeout_ms)
-            await producer.start()
-            committed = await log.committed(DECIDE_GROUP, self.topic, partition)
-            assert committed is not None
-            memory = PartitionMemory.read(committed[1])
-            ahead = msgspec.structs.replace(memory, guard=Guard(1, Position(1 << 60, 1 << 60), 1))
-            await producer.commit([], group=DECIDE_GROUP, next_offset=committed[0], metadata=ahead.write())
-            await producer.stop()
-        await log.stop()
-
-    def problems(self) -> list[dict[str, str]]:
-        """What `trueup status` says first."""
-        answer = msgspec.json.decode(self.trueup("status", "--json").stdout)
-        return list(answer["problems"])
-
-    def names_cure(self, *words: str) -> None:
-        """Wait until the first problem of status names resync and the words."""
-
-        def first() -> bool:
-            (problem, *_) = self.problems() or [{"what": "nothing is wrong", "next": ""}]
-            assert problem["next"].endswith(f"trueup resync {self.name}"), problem
-            assert all(word in problem["what"] for word in words), problem
-            return True
-
-        eventually(first, within_s=40, what="status names the trouble first, and the command that cures it")
-
     def verified(self) -> None:
         ran = self.trueup("verify", "--json")
         assert ran.returncode == 0, ran.stdout + ran.stderr
-
-    @contextmanager
-    def captured_stopped(self) -> Iterator[None]:
-        """The connector is stopped inside, and its slot is free."""
-        connect = KafkaConnect(self.system.settings.connect.url)
-        try:
-            connect.stop(self.connector, 30)
-            idle = f"SELECT NOT active FROM pg_replication_slots WHERE slot_name = '{self.connector}'"
-            eventually(lambda: self.system.value(idle), within_s=30, what="the connector to leave its slot")
-            yield
-            connect.resume(self.connector)
-        finally:
-            connect.close()
-
-    def capture_failed(self) -> None:
-        connect = KafkaConnect(self.system.settings.connect.url)
-        try:
-            eventually(
-                lambda: (status := connect.status(self.connector)) is not None and status.failed,
-                within_s=30,
-                what="capture stops",
-            )
-        finally:
-            connect.close()
 
 
 @contextmanager

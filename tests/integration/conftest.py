@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Starting
-from tests.pipeline import Pipeline
+from tests.pipeline import PORT_BASE, Pipeline
+from trueup.demo.folder import DemoFolder
 from trueup.model.settings import Settings
 from trueup.runtime.cli_project import open_settings
 
@@ -14,7 +15,7 @@ from trueup.runtime.cli_project import open_settings
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory, starting: Starting) -> Iterator[Pipeline]:
     state_dir: Path = tmp_path_factory.mktemp("pipeline")
-    running = Pipeline(state_dir)
+    running = Pipeline(DemoFolder(state_dir, PORT_BASE))
     try:
         with starting("the local stack"):
             running.start()

@@ -112,7 +112,7 @@ class ScratchSystem:
         self.execute(f"DROP SCHEMA {self.name} CASCADE")
         topics = KafkaTopics(self.stack.kafka.bootstrap_servers)
         names = [f"{self.name}.{self.name}.{t.removeprefix(self.name + '_')}" for t in self.tables]
-        names += [f"trueup.{kind}.{table}" for table in self.tables for kind in ("truth", "dead_letters")]
+        names += [f"trueup.{kind}.{table}" for table in self.tables for kind in ("truth", "dead_letters", "cases")]
         topics.delete([*names, heartbeat_topic(self.name), *housekeeping_topics(self.name)])
 
 

@@ -145,6 +145,7 @@ def running(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def test_f38_f39_f40_every_type_arrives_from_snapshot_insert_and_update(running: ScratchPipeline) -> None:
+    """F-38, F-39, F-40."""
     running.converges("every_type")
     running.execute(*(typed_row(100 + number, number) for number in range(ROWS)))
     names = ", ".join(TYPED)
@@ -161,6 +162,7 @@ def test_f38_f39_f40_every_type_arrives_from_snapshot_insert_and_update(running:
 
 
 def test_f39_days_no_snapshot_can_tell_apart_are_refused_and_cured_by_the_log(running: ScratchPipeline) -> None:
+    """F-39."""
     letters = eventually(lambda: running.dead_letters("early"), within_s=60, what="dead letters of early days")
     assert len(letters) == 2
     assert all("ValueInexact" in letter and "day" in letter for letter in letters)
@@ -202,6 +204,7 @@ def test_arrays_that_could_be_others_are_refused(running: ScratchPipeline) -> No
 
 
 def test_f32_values_out_of_line_survive_updates_that_leave_them_alone(running: ScratchPipeline) -> None:
+    """F-32."""
     running.converges("wide")
     # Twice in one transaction, so that one batch has both; then a change of one wide column among the others.
     running.execute("UPDATE {0}.wide SET note = 1 WHERE id <= 3", "UPDATE {0}.wide SET note = 2 WHERE id <= 3")
@@ -220,6 +223,7 @@ def test_f32_values_out_of_line_survive_updates_that_leave_them_alone(running: S
 
 
 def test_f33_a_key_changes_while_wide_values_stay_and_two_keys_are_swapped(running: ScratchPipeline) -> None:
+    """F-33."""
     running.converges("wide")
     running.execute("UPDATE {0}.wide SET id = 105 WHERE id = 5")
     running.execute(
@@ -237,6 +241,7 @@ def test_f33_a_key_changes_while_wide_values_stay_and_two_keys_are_swapped(runni
 
 
 def test_f31_one_key_is_made_changed_deleted_and_made_again_in_one_transaction(running: ScratchPipeline) -> None:
+    """F-31."""
     running.converges("plain")
     running.execute(
         "INSERT INTO {0}.plain VALUES (31, 1)",
@@ -254,6 +259,7 @@ def test_f31_one_key_is_made_changed_deleted_and_made_again_in_one_transaction(r
 
 
 def test_f34_deletes_with_and_without_the_old_row_and_of_unknown_rows(running: ScratchPipeline) -> None:
+    """F-34."""
     running.converges("plain")
     identity = "SELECT relreplident::text FROM pg_class WHERE oid = '{0}.plain'::regclass".replace("{0}", running.name)
     assert running.system.value(identity) == "d", "before holds the key only"
@@ -266,6 +272,7 @@ def test_f34_deletes_with_and_without_the_old_row_and_of_unknown_rows(running: S
 
 
 def test_f35_a_table_without_identity_gets_one_and_loses_no_change(running: ScratchPipeline) -> None:
+    """F-35."""
     identity = "SELECT relreplident::text FROM pg_class WHERE oid = '{0}.nothing'::regclass".replace(
         "{0}", running.name
     )
@@ -275,6 +282,7 @@ def test_f35_a_table_without_identity_gets_one_and_loses_no_change(running: Scra
 
 
 def test_f44_hostile_names_are_names_and_nothing_else(running: ScratchPipeline) -> None:
+    """F-44."""
     running.converges("odd")
     values = ", ".join(literal(f"{name} %s %% $1") for name in HOSTILE)
     running.execute(f"INSERT INTO {{0}}.odd VALUES (10, '%(a)s', {values}), (11, '', {values})")

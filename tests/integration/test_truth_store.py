@@ -48,6 +48,18 @@ def test_everything_held_is_walked_in_order_while_it_is_written(tmp_path: Path) 
     store.close()
 
 
+@pytest.mark.parametrize("origin", ["shop", None])
+@pytest.mark.parametrize("refused_at", [-1, 0, 2**62])
+def test_a_truth_record_that_is_kept_comes_back_with_its_origin(
+    tmp_path: Path, origin: str | None, refused_at: int
+) -> None:
+    store = TruthStore(tmp_path / "orders" / "0", b"identity with rows")
+    kept = Held(make_version(1, 4), b"a" * 16, refused_at, b"the record's \0 bytes", origin)
+    store.put_many({b"k": raw(kept), b"without": raw(A)}, 1)
+    assert store.get_many([b"k", b"without"]) == {b"k": kept, b"without": A}
+    store.close()
+
+
 def test_what_is_put_is_got_and_survives_the_process(tmp_path: Path) -> None:
     store = TruthStore(tmp_path / "orders" / "0", b"identity")
     assert store.position == 0

@@ -23,9 +23,11 @@ from tests.envelopes import (
     order,
     orders_plan,
 )
+from trueup.core.cases import remembered
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch
 from trueup.core.truth_codec import DELETED_HASH, hash_row
+from trueup.model.case import Case
 from trueup.model.decision import Held, Outcome, TruthRecord
 from trueup.model.event import LogRecord, Op
 from trueup.model.registration import Check
@@ -129,15 +131,20 @@ class Partition:
     def __init__(self, plan: DecidePlan) -> None:
         self.plan = plan
         self.held: dict[bytes, Held] = {}
+        self.cases: dict[bytes, Case] = {}
         self.guard = Guard()
         self.truths: list[TruthRecord] = []
         self.counts = dict.fromkeys(Outcome, 0)
         self.dead: list[int] = []
 
     def take(self, records: Sequence[LogRecord]) -> BatchDecision:
-        decision = decide_batch(records, self.held, self.guard, self.plan)
+        decision = decide_batch(records, self.held, self.guard, self.plan, self.cases)
         assert sum(decision.counts.values()) == len(records)
         self.held |= decision.held
+        for key, case in decision.cases.items():
+            self.cases.pop(key, None)
+            if (known := remembered(case)) is not None:
+                self.cases[key] = known
         self.guard = decision.guard
         self.truths += decision.truths
         self.dead += [record.offset for record, _ in decision.dead]
@@ -174,6 +181,7 @@ def test_any_split_into_batches_decides_the_same(name: str, records: list[LogRec
         assert other.counts == one_by_one.counts
         assert other.guard == one_by_one.guard
         assert other.held == one_by_one.held
+        assert other.cases == one_by_one.cases
         assert other.dead == one_by_one.dead
 
 

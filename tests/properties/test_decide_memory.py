@@ -1,5 +1,6 @@
 """Property: what travels as metadata of the committed offset comes back, and never grows too large for the broker."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,12 @@ GUARDS = st.builds(
 COUNTS = st.fixed_dictionaries(dict.fromkeys(Outcome, TOTAL))
 
 
-@given(COUNTS, GUARDS)
+SHARED = st.builds(
+    Guard, st.integers(0, EPOCH_MAX), writers=st.dictionaries(st.sampled_from(["shop", "crm"]), GUARDS, max_size=2)
+)
+
+
+@given(COUNTS, GUARDS | SHARED)
 def test_memory_comes_back(totals: dict[Outcome, int], guard: Guard) -> None:
     memory = PartitionMemory(totals, guard)
     assert PartitionMemory.read(memory.write()) == memory
@@ -35,6 +41,9 @@ def test_the_largest_memory_fits_into_the_metadata_of_an_offset() -> None:
         dict.fromkeys(Outcome, 2**64 - 1), Guard(EPOCH_MAX, Position(2**64 - 1, 2**64 - 1), -(2**63))
     )
     assert len(largest.write().encode()) < METADATA_BYTES_MAX
+    guards = {f"{number}" * 40: largest.guard for number in range(8)}  # as many and as long as may be registered
+    shared = msgspec.structs.replace(largest, guard=Guard(EPOCH_MAX, writers=guards), topic="t" * 60)
+    assert len(shared.write().encode()) < METADATA_BYTES_MAX
 
 
 @given(COUNTS, COUNTS, GUARDS)

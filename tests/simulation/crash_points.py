@@ -13,6 +13,7 @@ DECIDE_EFFECTS = (
     "begin transaction",
     "send truths",
     "send dead letters",
+    "send cases",
     "send offsets",
     "commit transaction",
     "store write",
@@ -33,6 +34,8 @@ APPLY_EFFECTS = (
     "remember deleted keys",
     "count held",
     "supersede letters",
+    "forget flags",
+    "set flags",
     "write letters",
     "count letters",
     "write progress",
@@ -44,6 +47,16 @@ LANE_EFFECTS = ("join group", "fetch", "hand over", "seek", "revoke", "leave gro
 EFFECTS = (*DECIDE_EFFECTS, *APPLY_EFFECTS, *LANE_EFFECTS)
 POINTS = tuple(f"{when} {effect}" for effect in EFFECTS for when in ("before", "after"))
 
-_SELDOM = ("recovery read", "producer stop", "count held", "write letters", "count letters", "leave group")
+_SELDOM = (
+    "recovery read",
+    "send cases",
+    "producer stop",
+    "count held",
+    "forget flags",
+    "set flags",
+    "write letters",
+    "count letters",
+    "leave group",
+)
 SELDOM_REACHED = tuple(f"{when} {effect}" for effect in _SELDOM for when in ("before", "after"))
 """Many runs never come there, so the faults aim at these more often."""

@@ -62,16 +62,25 @@ class Tables(msgspec.Struct):
     deleted: dict[bytes, Version | None] = {}
     progress: dict[tuple[str, int], ProgressRow] = {}
     letters: dict[tuple[str, int, int], Letter] = {}
+    flags: dict[bytes, Version | None] = {}
     changes: int = 0
 
     def copy(self) -> Tables:
-        return Tables(dict(self.rows), dict(self.deleted), dict(self.progress), dict(self.letters), self.changes)
+        return Tables(
+            dict(self.rows),
+            dict(self.deleted),
+            dict(self.progress),
+            dict(self.letters),
+            dict(self.flags),
+            self.changes,
+        )
 
     def take(self, other: Tables) -> None:
         self.rows.update(other.rows)
         self.deleted.update(other.deleted)
         self.progress.update(other.progress)
         self.letters.update(other.letters)
+        self.flags.update(other.flags)
         self.changes += other.changes
 
 

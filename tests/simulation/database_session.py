@@ -119,6 +119,8 @@ class SimulatedSession:
         "remember_deleted": "remember deleted keys",
         "count_held": "count held",
         "supersede": "supersede letters",
+        "forget_flags": "forget flags",
+        "set_flags": "set flags",
         "dead_letter": "write letters",
         "open_dead_letters": "count letters",
         "advance": "write progress",
@@ -279,7 +281,8 @@ class SimulatedSession:
         tables = self.database.tables
         has_deleted = any(version is not None for version in tables.deleted.values())
         has_letters = any(not letter.superseded for letter in tables.letters.values())
-        return Cursor([(held.token, held.next_offset, has_deleted, has_letters, False)])  # no check of it flags
+        has_flags = any(version is not None for version in tables.flags.values())
+        return Cursor([(held.token, held.next_offset, has_deleted, has_letters, has_flags)])
 
     def _find_deleted(self, keys: list[bytes]) -> Cursor:
         found = ((key, self._deleted(key)) for key in keys)
@@ -334,6 +337,24 @@ class SimulatedSession:
         for place, letter in (self.database.tables.letters | self._changed().letters).items():
             if letter.key in newest and letter.version <= newest[letter.key]:
                 self._changed().letters[place] = letter._replace(superseded=True)
+        return Cursor()
+
+    def _flag(self, key: bytes) -> Version | None:
+        changed = self._changed().flags
+        return changed[key] if key in changed else self.database.tables.flags.get(key)
+
+    def _forget_flags(self, keys: list[bytes], versions: list[Version]) -> Cursor:
+        for key, version in zip(keys, versions, strict=True):
+            flagged = self._flag(key)
+            if flagged is not None and flagged < version:
+                self._changed().flags[key] = None
+        return Cursor()
+
+    def _set_flags(self, keys: list[bytes], versions: list[Version], _: list[str], *__: list[Any]) -> Cursor:
+        for key, version in zip(keys, versions, strict=True):
+            row = self._row(key)
+            if row is not None and row.version == version:
+                self._changed().flags[key] = max(version, self._flag(key) or version)
         return Cursor()
 
     def _dead_letter(self, *columns: Any) -> Cursor:

@@ -10,13 +10,14 @@ import msgspec
 
 from tests.simulation import tables
 from tests.simulation.database import Database
+from tests.simulation.desk import Desk, Model
 from tests.simulation.freshness_checks import ReaderChecks
 from tests.simulation.group import Group
 from tests.simulation.heartbeats import BeatName
 from tests.simulation.invariants import ApplyChecks, DecideChecks, check_copy, check_end, check_same, check_stopped
 from tests.simulation.log import SimulatedLog
 from tests.simulation.schedule import Ended, FaultKind, Process, Stuck, World
-from tests.simulation.source import Shop, Write
+from tests.simulation.source import Captured, Shop, Write
 from tests.simulation.store import Disk, Fate
 from tests.simulation.worker import Parts, Worker, capture_partitions, exits_end_their_process, truth_partitions
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
@@ -57,6 +58,8 @@ class Run:
         self.log = SimulatedLog(self.world, tables.TOPICS, tables.PARTITIONS)
         self.parts = parts(self.log)
         self.shop = Shop(rng)
+        self.model = Model(self.log)
+        self.desk = Desk(self.log, self.model)
         self.decide_group = Group(self.log, capture_partitions())
         self.decide_checks = DecideChecks(self.log)
         self.databases = {replica: self._database(replica) for replica in tables.PLANS}
@@ -106,7 +109,8 @@ class Run:
         supervising = director.start(self._supervise(director), "supervise")
         capturing = director.start(self._capture(director), "capture")
         disturbing = director.start(self._disturb(director), "disturb")
-        for task in (capturing, disturbing):
+        judging = director.start(self._judge(director), "judge")
+        for task in (capturing, disturbing, judging):
             await task
         self.world.faults.planned.clear()
         self._is_calm = True
@@ -123,8 +127,11 @@ class Run:
             if self.world.findings:
                 break
         else:
+            self.model.obeyed = self.decide_checks.obeyed
+            self.model.walk()
+            self.model.check_cases()
             for database in self.databases.values():
-                check_copy(self.log, database, self.shop.accepted)
+                check_copy(self.log, database, self.model.accepted)
             await self._fill_anew(director)
         supervising.cancel()
 
@@ -198,7 +205,7 @@ class Run:
                 while not self.log.is_free("connect"):
                     await connect.passes(0.5)
                 epoch = self.log.init_producer("connect")
-            self._append(write, epoch)
+            self._note_effects(self._append(write, epoch))
             self._commit(write, epoch)
             while not self.log.is_free("connect"):
                 await connect.passes(0.05)
@@ -221,9 +228,32 @@ class Run:
             }
         self.log.end("connect", epoch, commit=True)
 
-    def _append(self, write: Write, epoch: int) -> None:
-        for partition, record, topic in write.records:
-            self.log.append("connect", epoch, _CONNECT_TIMEOUT_S, (topic, partition), [record])
+    def _note_effects(self, written: list[tuple[Captured, int]]) -> None:
+        for captured, offset in written:
+            if captured.effect is not None:
+                self.model.add(captured.partition, offset, captured.effect)
+
+    def _append(self, write: Write, epoch: int) -> list[tuple[Captured, int]]:
+        """The records with their offsets."""
+        places = [(captured.topic, captured.partition) for captured in write.records]
+        return [
+            (captured, self.log.append("connect", epoch, _CONNECT_TIMEOUT_S, place, [captured.record]))
+            for captured, place in zip(write.records, places, strict=True)
+        ]
+
+    async def _judge(self, person: Process) -> None:
+        """Somebody looks at cases now and then, and decides what he saw: at once, or after a while."""
+        for _ in range(self.rng.choice((0, 2, 5, 9))):
+            await person.passes(self.rng.expovariate(0.5))
+            seen = self.desk.look()
+            if seen is None:
+                continue
+            if self.rng.random() < 0.4:
+                await person.passes(self.rng.expovariate(0.5))
+            while not self.log.is_free("desk"):
+                await person.passes(0.05)
+            self.desk.decide(seen)
+            self._event("case decided")
 
     async def _disturb(self, director: Process) -> None:
         """What does not strike at a point of a worker's code: the world around it."""
@@ -251,8 +281,9 @@ class Run:
 
     def _compact(self) -> None:
         self._event("compaction")
-        for tp in truth_partitions():
-            self.log.partitions[tp].compact()
+        for topic, number in truth_partitions():
+            self.log.partitions[topic, number].compact()
+            self.log.partitions[tables.ORDERS.cases_topic, number].compact()
 
     def _crash_database(self) -> None:
         self._event("database crash")

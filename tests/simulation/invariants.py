@@ -13,6 +13,7 @@ from tests.simulation.database import Database, Tables
 from tests.simulation.freshness_checks import MarkerChecks, ReaderChecks
 from tests.simulation.log import SimulatedLog, Stored, Transaction
 from tests.simulation.worker import Worker, truth_partitions
+from trueup.core.cases import decode_case
 from trueup.core.truth_codec import peek_version
 from trueup.core.watermark import is_marker_key
 from trueup.model.decision import Outcome
@@ -33,6 +34,7 @@ class DecideChecks:
         self._committed: dict[int, int] = {}
         self._written_before: dict[tuple[str, int], int] = {}  # before the group's offsets were deleted
         self.markers = MarkerChecks(log)
+        self.obeyed: set[str] = set()  # ids of decisions about cases
         log.on_decided = self._decided
         log.on_complete = self._complete
 
@@ -44,12 +46,22 @@ class DecideChecks:
             if offset < before:
                 self.world.finding(f"the committed offset of {topic}/{number} fell from {before} to {offset}")
         for partition, first in transaction.first_offsets.items():
-            if partition.topic != tables.ORDERS.truth_topic:
-                continue
             for offset, (record, writer) in zip(partition.offsets, partition.entries, strict=True):
-                if offset >= first and writer is transaction and record is not None and record.value is not None:
+                if offset < first or writer is not transaction or record is None:
+                    continue
+                if partition.topic == tables.ORDERS.truth_topic and record.value is not None:
                     self._rises(record)
+                elif partition.topic == tables.ORDERS.cases_topic:
+                    self._notes(record)
         self.markers.decided(transaction)
+
+    def _notes(self, record: Stored) -> None:
+        """A decision that is obeyed, once."""
+        case = decode_case(record.value or b"")
+        if case.decision is not None:
+            if case.decision.id in self.obeyed:
+                self.world.finding(f"decision {case.decision.id} about {case.id} was obeyed twice")
+            self.obeyed.add(case.decision.id)
 
     def _rises(self, record: Stored) -> None:
         assert record.key is not None
@@ -74,7 +86,7 @@ class DecideChecks:
             truths = self.written(tables.ORDERS.truth_topic, number)
             self._same("truths", truths, totals[Outcome.APPLIED], where)
             letters = self.written(tables.ORDERS.dead_letter_topic, number)
-            self._same("dead letters", letters, totals[Outcome.REJECTED] + totals[Outcome.ESCALATED], where)
+            self._same("dead letters", letters, totals[Outcome.REJECTED], where)
 
     def written(self, topic: str, number: int) -> int:
         partition = self.log.partitions[topic, number]
@@ -200,6 +212,8 @@ def check_copy(log: SimulatedLog, database: Database, accepted: dict[int, tables
                 log.world.finding(f"{plan.replica} refused {key.decode()} and has no open dead letter of it")
         elif (None if copied is None else copied.values) != wanted:
             log.world.finding(f"{plan.replica} has {copied and copied.values} for {key.decode()}, the model {wanted}")
+        elif copied is not None and (held.flags.get(key) == copied.version) is not tables.is_for_people(copied.values):
+            log.world.finding(f"{plan.replica} has {key.decode()} and its flag is {held.flags.get(key)!r}")
     for key, copied in held.rows.items():
         if copied is not None and key not in {tables.key_of(order_id) for order_id in accepted}:
             log.world.finding(f"{plan.replica} invented {key.decode()}: {copied.values}")

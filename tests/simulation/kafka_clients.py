@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from aiokafka import errors as kafka
@@ -55,8 +55,8 @@ class BatchBuilder:
 class SimulatedProducer:
     """AIOKafkaProducer, transactional."""
 
-    def __init__(self, log: SimulatedLog, process: Process, dead_letters: str, **options: Any) -> None:
-        self._log, self._process, self._dead_letters = log, process, dead_letters
+    def __init__(self, log: SimulatedLog, process: Process, effects: Mapping[str, str], **options: Any) -> None:
+        self._log, self._process, self._effects = log, process, effects
         self._id: str = options["transactional_id"]
         self._timeout_s: float = options["transaction_timeout_ms"] / 1000
         self._batch_records_max = log.world.rng.choice((3, 50))
@@ -78,7 +78,7 @@ class SimulatedProducer:
         return BatchBuilder(self._batch_records_max)
 
     async def send_batch(self, builder: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[RecordMetadata]:
-        effect = "send dead letters" if topic == self._dead_letters else "send truths"
+        effect = self._effects.get(topic, "send truths")
         sent: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
         place, records = (topic, partition), builder.records
         first = await self._effect(

@@ -1,7 +1,7 @@
-"""The source and its capture: transactions of a shop, as Debezium on Connect writes them, and what must come of them.
+"""The source and its capture: transactions of a shop, as Debezium on Connect writes them.
 
-The model is a dictionary: the latest row of each key that the table's checks accept. Everything else that lies in the
-topic (repetitions, refused rows, foreign and broken records) must leave no trace in a copy.
+What is a change of the shop's carries its effect, for the model (`tests.simulation.desk`). Everything else that lies in
+the topic (repetitions, foreign and broken records) must leave no trace in a copy.
 """
 
 from __future__ import annotations
@@ -11,12 +11,30 @@ from typing import NamedTuple
 
 from tests.simulation.heartbeats import BeatName, beat_record
 from tests.simulation.log import Offered
-from tests.simulation.tables import HEARTBEATS, HOLE, ORDERS, PARTITIONS, UNKNOWN_ID, Row, envelope, key_of
+from tests.simulation.tables import (
+    AMOUNT_UNDECIDED_ABOVE,
+    HEARTBEATS,
+    HOLE,
+    ORDERS,
+    PARTITIONS,
+    UNKNOWN_ID,
+    Row,
+    envelope,
+    key_of,
+)
 from trueup.core.decode import EPOCH_HEADER
 
 _TIME_US = 1_767_607_200_000_000
-_AMOUNTS = (1, 2, 3, 950, -1)  # 950 is refused by one replica, -1 by the table's check
+_AMOUNTS = (1, 2, 3, 950, -1, 6_000)  # 950 is refused by one replica, -1 by the table's check, 6,000 is for people
 _SUFFIX_MAX = 4
+
+
+class Effect(NamedTuple):
+    """What the shop has of a key since a change; None: deleted."""
+
+    order_id: int
+    row: Row | None
+    epoch: int
 
 
 class Captured(NamedTuple):
@@ -24,6 +42,7 @@ class Captured(NamedTuple):
 
     partition: int
     record: Offered
+    effect: Effect | None = None
     topic: str = ORDERS.capture_topic
 
 
@@ -40,18 +59,20 @@ class Write(NamedTuple):
 
 
 class Shop:
-    """Makes the capture of one run. `accepted` is the model.
+    """Makes the capture of one run.
 
-    :ivar history: of each key, what it was accepted as, one after the other.
-    :ivar accepted_by: by beat, for each key, the place in its history that was reached when the beat was committed.
+    :ivar history: of each key, what copies may show, one after the other; what is refused is not among it.
+    :ivar accepted_by: by beat, for each key, the place in its history that was reached when the beat was committed. A
+        row that people decide about reaches nothing: until they do, copies show what was before.
     """
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self.rows: dict[int, Row] = {}
-        self.accepted: dict[int, Row | None] = {}
+        self._may_be_held: set[int] = set()
         self.history: dict[int, list[Row | None]] = {}
         self.accepted_by: dict[BeatName, dict[int, int]] = {}
+        self._reached: dict[int, int] = {}
         self._epoch = 1
         self._commit = 1_000  # the LSN of the latest commit
         self._commits = 0
@@ -85,11 +106,11 @@ class Shop:
         position = (self._commit, self._commit + 1)
         self._commit += 5
         name = (self._epoch, position[1])
-        self.accepted_by[name] = {order_id: len(rows) - 1 for order_id, rows in self.history.items()}
+        self.accepted_by[name] = dict(self._reached)
         record = beat_record(self._epoch, position, _TIME_US + self._commits * 1_000, len(self.accepted_by))
         place = self._rng.choice((0, len(write.records)))
         records = list(write.records)
-        records.insert(place, Captured(0, record, HEARTBEATS))
+        records.insert(place, Captured(0, record, topic=HEARTBEATS))
         return write._replace(records=records, beat=name)
 
     # --- what the shop does ---
@@ -139,14 +160,18 @@ class Shop:
     ) -> Captured:
         if row is None:
             self.rows.pop(order_id, None)
+            self._may_be_held.discard(order_id)
         else:
             self.rows[order_id] = row
+            self._may_be_held.add(order_id)
         if row is None or row[1] >= 0:
-            self.accepted[order_id] = row
             self.history.setdefault(order_id, []).append(row)
+            if row is None or row[1] <= AMOUNT_UNDECIDED_ABOVE:
+                self._reached[order_id] = len(self.history[order_id]) - 1
         value = envelope(op, row, before, position, _TIME_US + self._commits * 1_000)
         header = (EPOCH_HEADER, b"%d" % self._epoch)
-        return Captured(_partition_of(order_id), Offered(key_of(order_id), value, (header,)))
+        effect = Effect(order_id, row, self._epoch)
+        return Captured(_partition_of(order_id), Offered(key_of(order_id), value, (header,)), effect)
 
     # --- what the capture does ---
 
@@ -194,7 +219,6 @@ class Shop:
 
     def _resync(self) -> list[Captured]:
         """A new epoch: a gap of which nothing was captured, a log that may begin anew, a snapshot and its sweep."""
-        was = set(self.rows)
         for order_id in self._keys:
             if self._rng.random() < 0.3:
                 self.rows.pop(order_id, None)
@@ -205,9 +229,8 @@ class Shop:
         self._commits += 1
         self._over, self._streamed = self._streamed, [[] for _ in range(PARTITIONS)]
         records = self._snapshot(list(self.rows))
-        known = {order_id for order_id, row in self.accepted.items() if row is not None} | was
         position = (self._commit, self._commit)
-        for order_id in sorted(known - self.rows.keys()):
+        for order_id in sorted(self._may_be_held - self.rows.keys()):
             records.append(self._streams("d", None, (order_id, 0, ""), position))
         self._commit += 50
         return records

@@ -26,6 +26,9 @@ CAPTURE_ID, HEARTBEAT_ID, TRUTH_ID, UNKNOWN_ID = 7, 8, 41, 99
 AMOUNT_MAX_AT_REPORTING: Final = 900
 """A CHECK constraint at one of the replicas: what the owner accepts, an application may not."""
 
+AMOUNT_UNDECIDED_ABOVE: Final = 5_000
+"""A check of the table that is for people to judge."""
+
 CAPTURED = CapturedTable(
     table="orders",
     key=("order_id",),
@@ -48,11 +51,14 @@ ORDERS = Table(
     owner=Owner(system="shop"),
     source=Source(table="public.orders"),
     key=["order_id"],
-    checks=[Check(column="amount", min=0)],
+    checks=[
+        Check(column="amount", min=0),
+        Check(column="amount", max=AMOUNT_UNDECIDED_ABOVE, on_violation="escalate"),
+    ],
     replicas=list(COPIES),
 )
 HEARTBEATS: Final = heartbeat_topic("shop")
-TOPICS: Final = (ORDERS.capture_topic, ORDERS.truth_topic, ORDERS.dead_letter_topic, HEARTBEATS)
+TOPICS: Final = (ORDERS.capture_topic, ORDERS.truth_topic, ORDERS.dead_letter_topic, ORDERS.cases_topic, HEARTBEATS)
 
 _ENVELOPE = envelope_schema(CAPTURED)
 _WRITER = fastavro.parse_schema(_ENVELOPE)
@@ -96,6 +102,11 @@ APPLY_TABLES: Final = {replica: ApplyTable(plan, _reader()) for replica, plan in
 def refused_by(replica: str, values: tuple[Any, ...]) -> bool:
     """The replica's CHECK constraint, over the values of its copy."""
     return replica == "reporting" and values[1] > AMOUNT_MAX_AT_REPORTING
+
+
+def is_for_people(values: tuple[Any, ...]) -> bool:
+    """Whether rules could not decide about the row of a copy; where it is there all the same, it is flagged."""
+    return int(values[1]) > AMOUNT_UNDECIDED_ABOVE
 
 
 def shown_by(replica: str, row: Row) -> tuple[Any, ...]:

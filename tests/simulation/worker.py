@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +18,7 @@ from faust.types import TP
 from tests.simulation import tables
 from tests.simulation.database import Database, Mark
 from tests.simulation.database_session import SimulatedReplica
+from tests.simulation.desk import CAPTURE_IDENTITY
 from tests.simulation.freshness_checks import oldest
 from tests.simulation.group import Group, SimulatedConsumer
 from tests.simulation.heartbeats import SCHEMA, SimulatedHeartbeats
@@ -49,6 +50,8 @@ class _Metrics:
     def counted(self, table: str, counts: dict[Outcome, int], steps_s: dict[str, float]) -> None: ...
 
     def retried(self, error_class: str) -> None: ...
+
+    def cases(self, table: str, partition: int, deadlines_us: Iterable[int]) -> None: ...
 
     def converged(self, table: str, seconds: list[float]) -> None: ...
 
@@ -85,7 +88,7 @@ class Worker:
 
 
 async def _topics_of(_: Table) -> TableTopics:
-    return TableTopics("capture-id", "truth-id")
+    return TableTopics(CAPTURE_IDENTITY, "truth-id")
 
 
 class Parts:
@@ -157,7 +160,8 @@ class Parts:
         return PartitionProducer(servers, topic, partition, timeout_ms, self.client(process))
 
     def client(self, process: Process) -> Callable[..., SimulatedProducer]:
-        return functools.partial(SimulatedProducer, self.log, process, tables.ORDERS.dead_letter_topic)
+        effects = {tables.ORDERS.dead_letter_topic: "send dead letters", tables.ORDERS.cases_topic: "send cases"}
+        return functools.partial(SimulatedProducer, self.log, process, effects)
 
     def replica(self, database: Database, process: Process) -> PostgresReplica:
         return SimulatedReplica(database, process)

@@ -23,10 +23,8 @@ def held(offset: int, epoch: int = 1) -> Held:
 
 
 def decision(dead: list[LogRecord], **changed: Held) -> BatchDecision:
-    names = {"a": A, "b": B}
-    return BatchDecision(
-        [], [(r, WHY) for r in dead], {}, Guard(), {names[name]: known for name, known in changed.items()}
-    )
+    held_now = {{"a": A, "b": B}[name]: known for name, known in changed.items()}
+    return BatchDecision([], [(r, WHY) for r in dead], {}, Guard(), held_now, {})
 
 
 def test_a_key_counts_once_until_a_newer_change_of_it_is_applied() -> None:

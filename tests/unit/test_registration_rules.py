@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.unit.project_folder import ORDERS_CAPTURED, table_of
@@ -311,3 +312,85 @@ def test_a_version_that_may_be_null() -> None:
     problems = problems_with_columns(table_of(version={"column": "changed"}), captured)
     assert fields(problems) == ["version.column"]
     assert "SET NOT NULL" in problems[0].hint
+
+
+# --- several writers --------------------------------------------------------------------------------------------------
+
+BY_TIME = {"column": "updated_at", "uncertainty": "2s"}
+
+
+def shared(**fields: Any) -> Table:
+    """A table that shop and warehouse may write."""
+    known = {"owner": None, "writers": ["shop", "depot"], "conflicts": {"policy": "escalate"}}
+    return table_of(**(known | fields))
+
+
+def writers_registered(*tables: Table) -> Registrations:
+    """System depot is the replica of that name; both writers are systems and replicas."""
+    given = registrations(*tables)
+    depot = System(system="depot", kind="postgresql", dsn="${env:DEPOT_DSN}")
+    return msgspec.structs.replace(
+        given, systems=(*given.systems, Registered(file="s/depot.yaml", stem="depot", value=depot))
+    )
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        shared(),
+        shared(conflicts={"policy": "prefer", "system": "depot"}),
+        shared(conflicts={"policy": "last_write_wins"}, version=BY_TIME),
+        shared(conflicts={"policy": "version_comparison"}, version={"column": "row_version"}),
+        shared(replicas=[{"replica": "reporting"}]),
+    ],
+)
+def test_several_writers_with_a_policy_are_no_problem(table: Table) -> None:
+    assert problems_of(writers_registered(table)) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"writers": []}, "table"),
+        ({"owner": {"system": "shop"}}, "writers"),
+        ({"writers": ["shop"]}, "writers"),
+        ({"writers": ["shop", "depot", "shop"]}, "writers[2]"),
+        ({"conflicts": None}, "writers"),
+        ({"conflicts": {"policy": "last_write_wins"}}, "conflicts.policy"),
+        ({"conflicts": {"policy": "version_comparison"}}, "conflicts.policy"),
+        ({"version": {"column": "row_version"}}, "conflicts.policy"),
+        ({"conflicts": {"policy": "prefer"}}, "conflicts.policy"),
+        ({"conflicts": {"policy": "prefer", "system": "reporting"}}, "conflicts.policy"),
+        ({"conflicts": {"policy": "escalate", "system": "shop"}}, "conflicts.system"),
+        ({"replicas": [{"replica": "depot"}]}, "replicas[0].replica"),
+        ({"writers": ["shop", "warehouse"]}, "writers[1]"),  # a system without a replica of its name
+        ({"writers": ["shop", "nobody"]}, "writers[1]"),
+    ],
+)
+def test_each_mistake_about_writers_is_named_at_its_field(changed: dict[str, Any], field: str) -> None:
+    assert field in fields(problems_of(writers_registered(shared(**changed))))
+
+
+def test_conflicts_without_writers_say_nothing() -> None:
+    assert fields(problems_of(registrations(table_of(conflicts={"policy": "escalate"})))) == ["conflicts"]
+
+
+def test_a_copy_into_a_shared_table_of_any_writer_goes_round() -> None:
+    copy = {"replica": "depot", "table": "public.orders"}
+    other = table_of(table="other", source={"table": "public.other"}, replicas=[copy])
+    assert fields(problems_of(writers_registered(shared(), other))) == ["replicas[0].table"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "column", "wrong"),
+    [
+        ("last_write_wins", "order_id", True),
+        ("last_write_wins", "updated_at", False),
+        ("version_comparison", "updated_at", True),
+        ("version_comparison", "order_id", False),
+    ],
+)
+def test_a_policy_compares_what_it_can(policy: str, column: str, wrong: bool) -> None:
+    table = shared(conflicts={"policy": policy}, version={"column": column})
+    found = fields(problems_with_columns(table, ORDERS_CAPTURED))
+    assert ("version.column" in found) == wrong

@@ -32,7 +32,7 @@ MISTAKES = {
     ),
     "missing field": Mistake("customers", "key: [customer_id]\n", "", 1, "key", '"key" is missing', "key: ["),
     "not supported yet": Mistake(
-        "orders", "version: log", "writers: [shop]", 5, "writers", "not supported yet", "remove it"
+        "orders", "version: log", "effects: [mail]", 5, "effects", "not supported yet", "remove it"
     ),
     "check not supported yet": Mistake(
         "orders", "min: 0", "when: x", 9, "checks[0].when", "not supported yet", "remove it"

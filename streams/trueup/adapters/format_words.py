@@ -13,10 +13,12 @@ NODE_WORDS: Final[dict[str, str]] = {
     "Table": "a table registration",
     "Owner": "the owner of a table",
     "Source": "the source of a table",
+    "Conflicts": "the conflicts of a table",
     "ColumnVersion": "a version by column",
     "Cause": "the cause of a table",
     "Window": "a window",
     "Check": "a check",
+    "Cases": "the cases of a table",
     "ColumnRule": "the rule of a replica column",
     "Copy": "a copy",
     "Settings": "trueup.toml",
@@ -39,6 +41,9 @@ EXAMPLES: Final[dict[str, str]] = {
     "ddl_dsn": "${env:SHOP_DSN}",
     "epoch": "1",
     "owner": "{system: shop, team: order desk}",
+    "writers": "[shop, crm]",
+    "conflicts": "{policy: last_write_wins}",
+    "policy": "last_write_wins",
     "source": "{table: public.orders}",
     "table": "public.orders",
     "key": "[order_id]",
@@ -50,6 +55,8 @@ EXAMPLES: Final[dict[str, str]] = {
     "within": "5s",
     "objective": "99.9%",
     "checks": "[{column: amount, min: 0}]",
+    "cases": "{decide_within: 4h}",
+    "decide_within": "4h",
     "one_of": "[EUR, USD]",
     "matches": "'[A-Z]{2}'",
     "length": "{min: 1, max: 80}",
@@ -64,10 +71,13 @@ EXAMPLES: Final[dict[str, str]] = {
     "cast": '"numeric(12,2)"',
 }
 
+# Fields of which a node needs one; the first is the usual one.
+ONE_NEEDED: Final[dict[str, tuple[str, ...]]] = {"Table": ("owner", "writers")}
+
 # Design sections 4 to 11: fields and values that later issues bring.
 NOT_YET_FIELDS: Final[dict[str, frozenset[str]]] = {
     "System": frozenset({"heartbeat"}),
-    "Table": frozenset({"writers", "policy", "evolve", "effects", "rules", "mask", "columns", "requests", "cases"}),
+    "Table": frozenset({"policy", "evolve", "effects", "rules", "mask", "columns", "requests"}),
     "Check": frozenset({"rule", "when"}),
     "Copy": frozenset({"rules", "effects", "filter"}),
     "ColumnVersion": frozenset({"policy", "prefer"}),

@@ -38,6 +38,8 @@ from trueup.model.write import (
 
 _CONNECT_TIMEOUT_S: Final = 5  # a server that is up answers in milliseconds; the caller tries again
 
+_READ_ONLY: Final = "25006"  # a session keeps what it began with: only a new one comes to who can be written now
+
 # A revoked partition has 10 s to finish (design 7). A batch takes well under one; these bound what may hold it up.
 _SESSION: Final = {
     "statement_timeout": "8s",
@@ -298,6 +300,8 @@ class PostgresReplica:
         if connection is None or connection.closed:
             await self.close()
             return ClaimLost(self.name, error.sqlstate or "08006", detail=describe(error))
+        if error.sqlstate == _READ_ONLY:
+            await self.close()
         await self._discard_unless_idle()
         if self._connection is None and meaning_of(error) is Meaning.TRANSIENT:
             return ClaimLost(self.name, error.sqlstate or "08006", detail=describe(error))

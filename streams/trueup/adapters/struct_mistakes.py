@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from msgspec import inspect
 
-from trueup.adapters.format_words import EXAMPLES, NODE_WORDS, NOT_YET_FIELDS, NOT_YET_VALUES
+from trueup.adapters.format_words import EXAMPLES, NODE_WORDS, NOT_YET_FIELDS, NOT_YET_VALUES, ONE_NEEDED
 from trueup.model.problem import FieldPath, Problem
 
 _Mistake = tuple[FieldPath, str, str]
@@ -115,6 +115,14 @@ def _walk_struct(struct: inspect.StructType, value: object, path: FieldPath) -> 
     for name, field in fields.items():
         if field.required and name not in value and name not in meant:
             yield (*path, name), f'field "{name}" is missing in {node}', f"add it{_example((name,))}"
+    needed = ONE_NEEDED.get(struct.cls.__name__, ())
+    if needed and not any(name in value or name in meant for name in needed):
+        others = " or ".join(needed[1:])
+        yield (
+            (*path, needed[0]),
+            f'field "{needed[0]}" is missing in {node}',
+            f"add it, or {others}{_example(needed[:1])}",
+        )
 
 
 def _walk_scalar(expected: inspect.Type, value: object, path: FieldPath, meaning: str | None) -> Iterator[_Mistake]:

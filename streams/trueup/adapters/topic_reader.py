@@ -119,14 +119,27 @@ class TopicReader:
         finally:
             consumer.close()
 
-    def write(self, record: LogRecord) -> None:
-        """Appends one record to the partition it names."""
+    def write(self, record: LogRecord) -> int:
+        """Appends one record to the partition it names, and says at which offset. Raises Unreachable."""
         producer = Producer({"bootstrap.servers": self._servers, "acks": "all"}, logger=_SILENT)
+        offsets: list[int] = []
+
+        def delivered(error: Any, message: Any) -> None:
+            if error is None:
+                offsets.append(message.offset())
+
         producer.produce(
-            record.topic, record.value, record.key, record.partition, headers=[(k, v) for k, v in record.headers]
+            record.topic,
+            record.value,
+            record.key,
+            record.partition,
+            headers=[(k, v) for k, v in record.headers],
+            on_delivery=delivered,
         )
-        if producer.flush(_TIMEOUT_S):
+        producer.flush(_TIMEOUT_S)
+        if not offsets:
             raise Unreachable("kafka", detail=f"{self._servers}: the record was not acknowledged")
+        return offsets[0]
 
 
 def _record(message: Any) -> LogRecord:

@@ -22,6 +22,7 @@ _KEY_PREFIX: Final = b"k"
 _POSITION: Final = b"p"
 _IDENTITY: Final = b"i"
 _HASH_END: Final = VERSION_BYTES + HASH_BYTES
+_REFUSED_END: Final = _HASH_END + 8
 
 
 class TruthStore:
@@ -85,18 +86,30 @@ class TruthStore:
 
 
 def bytes_of(held: Held) -> bytes:
-    """Version, hash and, where there is one, the offset of the refused change: as the store keeps them.
+    """Version, hash and, where there is one, the offset of the refused change: as the store keeps them. Where the truth
+    record is kept: always the offset, then the origin, with its length in front, and the record.
 
     The first two stand in a truth record in the same way, so recovery copies bytes and decodes nothing.
     """
+    if held.record is not None:
+        origin = (held.origin or "").encode()
+        refused = held.refused_at.to_bytes(8, "big", signed=True)
+        return b"".join((held.version, held.content_hash, refused, len(origin).to_bytes(), origin, held.record))
     refused = b"" if held.refused_at < 0 else held.refused_at.to_bytes(8, "big")
     return held.version + held.content_hash + refused
 
 
 def held_of(raw: bytes) -> Held:
     """The inverse of `bytes_of`."""
-    refused_at = int.from_bytes(raw[_HASH_END:], "big") if len(raw) > _HASH_END else -1
-    return Held(Version(raw[:VERSION_BYTES]), raw[VERSION_BYTES:_HASH_END], refused_at)
+    version, content_hash = Version(raw[:VERSION_BYTES]), raw[VERSION_BYTES:_HASH_END]
+    if len(raw) <= _HASH_END:
+        return Held(version, content_hash)
+    refused_at = int.from_bytes(raw[_HASH_END:_REFUSED_END], "big", signed=True)
+    if len(raw) == _REFUSED_END:
+        return Held(version, content_hash, refused_at)
+    behind = _REFUSED_END + 1 + raw[_REFUSED_END]
+    origin = raw[_REFUSED_END + 1 : behind].decode() or None
+    return Held(version, content_hash, refused_at, raw[behind:], origin)
 
 
 def _options() -> Options:

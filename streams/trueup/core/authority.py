@@ -12,14 +12,15 @@ STAGE: Final = "authority"
 
 
 def check_authority(event: ChangeEvent, table: Table) -> Reject | None:
-    """None when the owner speaks. Names come from the event and are shown, never used to build anything."""
+    """None when the owner, or a writer, speaks. Names come from the event: shown, never used to build anything."""
     source = table.source
-    if (event.system, event.schema, event.table) == (table.owner.system, source.schema_name, source.table_name):
+    if event.system in table.systems and (event.schema, event.table) == (source.schema_name, source.table_name):
         return None
+    who = "the owner is" if table.owner is not None else "the writers are"
     return Reject(
         STAGE,
         "WrongAuthority",
         f"the change comes from {event.system}.{event.schema}.{event.table}, "
-        f"the owner is {table.owner.system}.{source.table}",
+        f"{who} {' and '.join(f'{system}.{source.table}' for system in table.systems)}",
         "see who may write to the capture topic",
     )

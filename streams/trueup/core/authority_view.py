@@ -24,10 +24,12 @@ class CopyRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuthorityRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One table, its authority and its copies."""
+    """One table, its authority and its copies. `owner` is empty where several `writers` share it."""
 
     table: str
     owner: str
+    writers: tuple[str, ...] = ()
+    conflicts: str | None = None
     team: str | None
     source_table: str
     order: str
@@ -36,12 +38,14 @@ class AuthorityRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def authority_rows(project: Project) -> list[AuthorityRow]:
     """Rows in the order of owners, then tables."""
-    tables = sorted(project.tables.values(), key=lambda table: (table.owner.system, table.table))
+    tables = sorted(project.tables.values(), key=lambda table: (table.reference, table.table))
     return [
         AuthorityRow(
             table=table.table,
-            owner=table.owner.system,
-            team=table.owner.team,
+            owner=table.reference if table.owner is not None else "",
+            writers=tuple(table.writers),
+            conflicts=_policy(table),
+            team=None if table.owner is None else table.owner.team,
             source_table=table.source.table,
             order=_order(table),
             copies=tuple(_copy_row(table, copy) for copy in table.replicas),
@@ -59,13 +63,15 @@ def authority_mermaid(project: Project) -> str:
     """A flowchart: systems on the left, their tables, the replicas on the right."""
     rows = authority_rows(project)
     lines = ["flowchart LR"]
-    for system in sorted({row.owner for row in rows}):
+    for system in sorted({system for row in rows for system in row.writers or (row.owner,)}):
         lines.append(f'    system_{system}[("{system}")]')
     for replica in sorted({copy.replica for row in rows for copy in row.copies}):
         lines.append(f'    replica_{replica}[("{replica} (copies)")]')
     for row in rows:
         lines.append(f'    table_{row.table}["{_label(row.table)}"]')
-        lines.append(f"    system_{row.owner} -->|owns| table_{row.table}")
+        if row.owner:
+            lines.append(f"    system_{row.owner} -->|owns| table_{row.table}")
+        lines += [f'    system_{writer} <-->|"writes, {row.conflicts}"| table_{row.table}' for writer in row.writers]
         for copy in row.copies:
             label = copy.table if copy.window is None else f"{copy.table}, {copy.window}"
             lines.append(f'    table_{row.table} -->|"{_label(label)}"| replica_{copy.replica}')
@@ -81,6 +87,14 @@ def _copy_row(table: Table, copy: Copy) -> CopyRow:
         window=None if window is None else f"{window.within} for {window.objective}",
         masked=tuple(name for name, rule in columns.items() if plain_rule(rule).mask is not None),
     )
+
+
+def _policy(table: Table) -> str | None:
+    """The policy in words."""
+    if table.conflicts is None:
+        return None
+    words = table.conflicts.policy.replace("_", " ")
+    return words if table.conflicts.system is None else f"{words} {table.conflicts.system}"
 
 
 def _order(table: Table) -> str:

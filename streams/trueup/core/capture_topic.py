@@ -43,6 +43,15 @@ def partitions_problem(table: Table, capture: int | None, truth: int | None) -> 
     )
 
 
+def cases_problem(table: Table) -> TopicChanged:
+    """The error when a table has no topic for its cases."""
+    return TopicChanged(
+        f'topic "{table.cases_topic}" does not exist',
+        detail=f'open cases of "{table.table}" are kept there; tables applied before TrueUp had cases have none',
+        hint="run: trueup apply",
+    )
+
+
 def log_problem(table: Table, log: CaptureLog, committed: int | None, topic: str) -> TopicChanged | None:
     """What is wrong with a partition, given what was committed for it.
 
@@ -80,7 +89,7 @@ def made_anew(table: Table, partition: int, offset: int) -> TopicChanged:
 
 def cure(table: Table) -> str:
     """The command that mends every such loss."""
-    return f"trueup resync {table.owner.system}"
+    return f"trueup resync {table.reference}"
 
 
 def _changed(table: Table, what: str, detail: str) -> TopicChanged:

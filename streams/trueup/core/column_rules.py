@@ -31,6 +31,7 @@ def problems_with_columns(table: Table, captured: CapturedTable, *, file: str | 
     found: list[Mistake] = [*_captured_mistakes(table, captured), *_key_mistakes(table, columns)]
     if isinstance(table.version, ColumnVersion):
         found += _version_mistakes(table, table.version, columns)
+        found += _policy_mistakes(table, table.version, columns)
     if table.cause is not None:
         found += _absent(table, table.cause.column, columns, ("cause", "column"))
     checked = CheckedColumns(f'source table "{table.source.table}"', columns)
@@ -97,6 +98,20 @@ def _version_mistakes(table: Table, version: ColumnVersion, columns: dict[str, C
     elif column.nullable:
         primary = f'version column "{column.name}" may be null, and null has no order'
         yield path, primary, f'ALTER TABLE {table.source.table} ALTER COLUMN "{column.name}" SET NOT NULL'
+
+
+def _policy_mistakes(table: Table, version: ColumnVersion, columns: dict[str, Column]) -> Iterator[Mistake]:
+    """What a policy compares: last write wins times, version comparison counters."""
+    column = columns.get(version.column)
+    if table.conflicts is None or column is None:
+        return
+    counts = column.pg_type in INTEGERS
+    if counts == (table.conflicts.policy == "last_write_wins"):
+        wanted = "a time" if counts else "a counter"
+        primary = (
+            f'policy {table.conflicts.policy} needs {wanted}, and column "{column.name}" has type {column.pg_type}'
+        )
+        yield ("version", "column"), primary, f"name {wanted}, or choose another policy"
 
 
 def _copy_mistakes(table: Table, copy: Copy, captured: CapturedTable, path: FieldPath) -> Iterator[Mistake]:

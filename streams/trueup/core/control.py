@@ -1,12 +1,13 @@
 """Control records: what TrueUp itself writes into a capture topic, so that it is met in the order of the log.
 
-There is one kind, the sweep: "the snapshot of this epoch is over here; what it did not bring is gone at the source".
-It has no key and no value, only headers, so a reader that does not know it takes it for a tombstone. What it means for
-a key is `core.sweep`.
+There are two kinds. The sweep: "the snapshot of this epoch is over here; what it did not bring is gone at the source";
+what it means for a key is `core.sweep`. The decision: "this is what a person decided about the case of this key"; what
+becomes of it is `core.case_decision`. Neither has a value, only headers, so a reader that does not know them takes them
+for tombstones.
 
 Whoever may write to a capture topic can forge changes of rows too, so the topic's ACLs are what keeps strangers out.
-The proof is no secret: it binds the record to this cluster, topic, partition and epoch, so that one that was mirrored,
-restored or copied here from somewhere else is not obeyed.
+The proof is no secret: it binds the record to this cluster, topic, partition, epoch and content, so that one that was
+mirrored, restored or copied here from somewhere else is not obeyed.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ import msgspec
 
 from trueup.core.decode import EPOCH_HEADER
 from trueup.core.ordering import Guard
+from trueup.model.case import CaseDecision
 from trueup.model.decision import Outcome, Reject, Skip
 from trueup.model.event import LogRecord
 from trueup.model.version import EPOCH_MAX
 
 CONTROL_HEADER: Final = "trueup.control"
 PROOF_HEADER: Final = "trueup.proof"
+DECISION_HEADER: Final = "trueup.decision"  # the decision as JSON
 SWEEP: Final = b"sweep"
+DECISION: Final = b"decision"
 STAGE: Final = "control"
+_decode_decision = msgspec.json.Decoder(CaseDecision).decode
 
 
 class Sweep(msgspec.Struct, frozen=True):
@@ -35,6 +40,16 @@ class Sweep(msgspec.Struct, frozen=True):
     epoch: int
     offset: int
     time_us: int
+
+
+class DecisionOrder(msgspec.Struct, frozen=True):
+    """An order to decide the case of a key: `offset` is the record's own, `time_us` when it was written."""
+
+    epoch: int
+    offset: int
+    time_us: int
+    key: bytes
+    decision: CaseDecision
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -48,12 +63,13 @@ class Segment(msgspec.Struct, frozen=True):
     next_offset: int
 
 
-def proof_of(topic: str, partition: int, epoch: int, identity: bytes) -> bytes:
+def proof_of(topic: str, partition: int, epoch: int, identity: bytes, *content: bytes) -> bytes:
     """What binds a control record to its place.
 
     :param identity: cluster id and topic id.
+    :param content: of a decision its key and its JSON.
     """
-    text = b"\0".join((identity, topic.encode(), b"%d" % partition, b"%d" % epoch))
+    text = b"\0".join((identity, topic.encode(), b"%d" % partition, b"%d" % epoch, *content))
     return hashlib.sha256(text).hexdigest()[:32].encode()
 
 
@@ -67,11 +83,23 @@ def sweep_record(topic: str, partition: int, epoch: int, identity: bytes) -> Log
     return LogRecord(topic, partition, -1, 0, None, None, headers)
 
 
+def decision_record(
+    topic: str, partition: int, epoch: int, identity: bytes, key: bytes, decision: CaseDecision
+) -> LogRecord:
+    """The record that decides the case of a key. It has the key, so it goes where the key's changes go."""
+    content = msgspec.json.encode(decision)
+    headers = (
+        (CONTROL_HEADER, DECISION),
+        (EPOCH_HEADER, b"%d" % epoch),
+        (PROOF_HEADER, proof_of(topic, partition, epoch, identity, key, content)),
+        (DECISION_HEADER, content),
+    )
+    return LogRecord(topic, partition, -1, 0, key, None, headers)
+
+
 def is_control(record: LogRecord) -> bool:
     """Whether a record is a control record, ours or not."""
-    return (
-        record.value is None and record.key is None and any(name == CONTROL_HEADER for name, _ in record.headers or ())
-    )
+    return record.value is None and any(name == CONTROL_HEADER for name, _ in record.headers or ())
 
 
 def segments(records: Sequence[LogRecord], start: int, end: int) -> Iterator[Segment]:
@@ -88,23 +116,32 @@ def segments(records: Sequence[LogRecord], start: int, end: int) -> Iterator[Seg
         yield Segment(records[begin:], None, end)
 
 
-def order_of(record: LogRecord, guard: Guard, identity: bytes) -> Sweep | Skip | Reject:
+def order_of(record: LogRecord, guard: Guard, identity: bytes) -> Sweep | DecisionOrder | Skip | Reject:
     """What becomes of a control record.
 
-    Skip when a newer epoch has begun: its own sweep follows. Reject, so a dead letter, when it was not written for this
-    place by `trueup resync`.
+    Skip when a newer epoch has begun: its own sweep follows, and what was decided on is not what is there any more.
+    Reject, so a dead letter, when it was not written for this place by `trueup resync` or `trueup cases decide`.
 
     :param guard: knows the newest epoch that began before this record.
     """
     headers = dict(record.headers)
-    epoch = _epoch(headers.get(EPOCH_HEADER, b""))
-    if headers.get(CONTROL_HEADER) != SWEEP or epoch is None:
+    kind, epoch = headers.get(CONTROL_HEADER), _epoch(headers.get(EPOCH_HEADER, b""))
+    keyed = record.key is not None
+    if epoch is None or kind != (DECISION if keyed else SWEEP):
         return _forged("it orders nothing that is known")
-    if headers.get(PROOF_HEADER) != proof_of(record.topic, record.partition, epoch, identity):
+    content = (record.key, headers.get(DECISION_HEADER, b"")) if record.key is not None else ()
+    if headers.get(PROOF_HEADER) != proof_of(record.topic, record.partition, epoch, identity, *content):
         return _forged("it was not written for this topic and partition")
     if epoch < guard.epoch:
         return Skip(Outcome.IGNORED, "epoch is over")
-    return Sweep(epoch, record.offset, record.timestamp_ms * 1000)
+    time_us = record.timestamp_ms * 1000
+    if record.key is None:
+        return Sweep(epoch, record.offset, time_us)
+    try:
+        decision = _decode_decision(headers.get(DECISION_HEADER, b""))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _forged("it is no decision of this version of TrueUp")
+    return DecisionOrder(epoch, record.offset, time_us, record.key, decision)
 
 
 def _epoch(text: bytes) -> int | None:

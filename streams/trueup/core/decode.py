@@ -88,7 +88,8 @@ def decode(record: LogRecord, decoders: Mapping[int, EnvelopeDecoder]) -> Change
         return _reject("NotFramed", "the value has no schema id in front")
     decoder = decoders.get(int.from_bytes(value[1:5], "big"))
     if decoder is None:
-        return _reject("SchemaMissing", f"schema id {int.from_bytes(value[1:5], 'big')} is not in the registry")
+        schema_id = int.from_bytes(value[1:5], "big")
+        return _reject("SchemaMissing", f"schema id {schema_id} is no schema of this table that the registry has")
     try:
         envelope = decoder.read(value)
     except Exception as exc:

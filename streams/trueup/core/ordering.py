@@ -24,11 +24,26 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")  # numeric arrives as text of 
 
 
 class Guard(msgspec.Struct, frozen=True, gc=False):
-    """The highest source position seen along a partition in an epoch, and its commit time."""
+    """The highest source position seen along a partition in an epoch, and its commit time.
+
+    :param writers: of a table with several writers: a guard for each, since each has a log and epochs of its own. The
+        epoch beside it is the highest that began in the partition, and that of versions; the position means nothing.
+    """
 
     epoch: int = 0
     position: Position = Position(0, 0)
     commit_time_us: int = 0
+    writers: dict[str, Guard] | None = None
+
+    def of(self, system: str) -> Guard:
+        """The guard of one of several writers."""
+        return Guard() if self.writers is None else self.writers.get(system, Guard())
+
+    def moved(self, system: str, guard: Guard) -> Guard:
+        """The guard of the partition after that of one of several writers moved."""
+        if self.writers is not None and self.writers.get(system) is guard:
+            return self
+        return Guard(max(self.epoch, guard.epoch), writers={**(self.writers or {}), system: guard})
 
 
 def check_position(event: ChangeEvent, guard: Guard) -> Skip | Guard:

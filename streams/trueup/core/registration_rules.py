@@ -71,14 +71,25 @@ def _secret_problems(file: str, references: dict[str, str | None]) -> Iterator[P
 def _reference_problems(
     entry: Registered[Table], known_systems: Iterable[str], known_replicas: Iterable[str]
 ) -> Iterator[Problem]:
-    owner = entry.value.owner.system
-    if owner not in known_systems:
-        yield Problem(
-            file=entry.file,
-            path=("owner", "system"),
-            primary=f'system "{owner}" is not registered',
-            hint=f"add connectors/systems/{owner}.yaml; registered: {_listed(known_systems)}",
-        )
+    table = entry.value
+    paths: list[FieldPath] = (
+        [("owner", "system")] if table.owner else [("writers", i) for i in range(len(table.writers))]
+    )
+    for path, system in zip(paths, table.systems, strict=True):
+        if system not in known_systems:
+            yield Problem(
+                file=entry.file,
+                path=path,
+                primary=f'system "{system}" is not registered',
+                hint=f"add connectors/systems/{system}.yaml; registered: {_listed(known_systems)}",
+            )
+        elif table.several_writers and system not in known_replicas:
+            yield Problem(
+                file=entry.file,
+                path=path,
+                primary=f'writer "{system}" is no replica: what the other writers do could not get there',
+                hint=f"add connectors/replicas/{system}.yaml with a login that may write the table",
+            )
     for index, copy in enumerate(entry.value.replicas):
         if copy.replica not in known_replicas:
             yield Problem(
@@ -115,14 +126,15 @@ def _double_sources(tables: tuple[Registered[Table], ...]) -> Iterator[Problem]:
     first: dict[tuple[str, str], Registered[Table]] = {}
     for entry in tables:
         table = entry.value
-        earlier = first.setdefault((table.owner.system, table.source.table), entry)
-        if earlier is not entry:
-            yield Problem(
-                file=entry.file,
-                path=("source", "table"),
-                primary=f'source table "{table.source.table}" of "{table.owner.system}" is registered twice',
-                hint=f"keep one registration; the other is {earlier.file}",
-            )
+        for system in table.systems:
+            earlier = first.setdefault((system, table.source.table), entry)
+            if earlier is not entry:
+                yield Problem(
+                    file=entry.file,
+                    path=("source", "table"),
+                    primary=f'source table "{table.source.table}" of "{system}" is registered twice',
+                    hint=f"keep one registration; the other is {earlier.file}",
+                )
 
 
 def _copies(tables: tuple[Registered[Table], ...]) -> Iterator[tuple[Registered[Table], int, Copy]]:
@@ -157,7 +169,7 @@ def _loops(
 ) -> Iterator[Problem]:
     """A copy written into a captured table would be captured again, as if that system owned it."""
     captured: dict[tuple[str, str], Table] = {
-        (entry.value.owner.system, entry.value.source.table): entry.value for entry in tables
+        (system, entry.value.source.table): entry.value for entry in tables for system in entry.value.systems
     }
     for entry, index, copy in _copies(tables):
         target = entry.value.target_of(copy)

@@ -14,6 +14,7 @@ def route(
     row_bytes: bytes | None,
     flags: tuple[str, ...],
     cause: str | None,
+    origin: str | None = None,
 ) -> Apply:
     """Publish the event as truth. A delete is a record with op d and its version, never a null value (design 2)."""
     return Apply(
@@ -28,5 +29,6 @@ def route(
             flags=flags,
             row=None if row_bytes is None else event.row,
             row_bytes=row_bytes,
+            origin=origin,
         )
     )

@@ -30,24 +30,27 @@ _LOST: Final = {
 _PLAIN_MONEY: Final = frozenset({"C", "POSIX", "en_US"})  # $1,234.50; Debezium reads 1.234,50 as 1.23450
 
 
-def problems_with_server(table: Table, server: SourceServer, role: CaptureRole | None, role_name: str) -> list[Problem]:
+def problems_with_server(
+    table: Table, system: str, server: SourceServer, role: CaptureRole | None, role_name: str
+) -> list[Problem]:
     """What keeps every table of a system from being captured; reported at the first table of the system."""
     found: list[_Mistake] = []
+    path = ("owner",) if table.owner is not None else ("writers",)
     if server.wal_level != "logical":
         hint = "ALTER SYSTEM SET wal_level = 'logical', then restart the server"
         found.append(
             (
-                ("owner",),
-                f'the server of system "{table.owner.system}" has wal_level {server.wal_level}',
+                path,
+                f'the server of system "{system}" has wal_level {server.wal_level}',
                 hint,
             )
         )
     if role is None:
         hint = f'CREATE ROLE "{role_name}" LOGIN REPLICATION PASSWORD ..., or correct capture_dsn'
-        found.append((("owner",), f'role "{role_name}" of capture_dsn does not exist at the source', hint))
+        found.append((path, f'role "{role_name}" of capture_dsn does not exist at the source', hint))
     elif not role.may_replicate:
         hint = f'ALTER ROLE "{role_name}" REPLICATION'
-        found.append((("owner",), f'role "{role_name}" of capture_dsn may not replicate', hint))
+        found.append((path, f'role "{role_name}" of capture_dsn may not replicate', hint))
     return _problems(table, found)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import msgspec
+
+from trueup.core.case_view import CaseCounts
 
 _BUCKET = re.compile(r'trueup_convergence_seconds_bucket\{le="([^"]+)",replica="([^"]*)",table="([^"]*)"\} (\S+)')
 _BUCKET_OTHER_ORDER = re.compile(
@@ -45,6 +47,8 @@ class DecideLine(msgspec.Struct, frozen=True, kw_only=True):
     table: str
     counts: dict[str, int]
     lag: int
+    cases_open: int
+    cases_overdue: int
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,9 +130,10 @@ def unready(worker: str, reasons: Iterable[str]) -> list[Problem]:
     return problems
 
 
-def dead_letter_problems(counts: Mapping[str, int], table: str, where: str) -> list[Problem]:
-    """Escalated records always ask for somebody; rejected ones are only listed by `deadletters`."""
-    escalated = counts.get("escalated", 0)
-    if not escalated:
+def case_problems(table: str, found: CaseCounts) -> list[Problem]:
+    """Open cases always ask for somebody; an overdue one lets its key wait for longer than was agreed."""
+    if not found.open:
         return []
-    return [Problem(what=f"{escalated} undecided changes of {table} at {where}", next="trueup deadletters list")]
+    overdue = f", {found.overdue} of them overdue" if found.overdue else ""
+    plural = "" if found.open == 1 else "s"
+    return [Problem(what=f"{found.open} open case{plural} of {table}{overdue}", next="trueup cases list")]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 
-from trueup.core.control import Sweep
+from trueup.core.control import CONTROL_HEADER, Sweep
 from trueup.core.decode import EPOCH_HEADER
 from trueup.model.decision import DELETED_HASH, Held, TruthRecord
 from trueup.model.event import Op
@@ -54,4 +54,5 @@ def deletion(key: bytes, version: Version, sweep: Sweep) -> TruthRecord:
 def brought_by_letter(key: bytes | None, headers: Mapping[str, bytes], epoch: int) -> bool:
     """Whether a dead letter says that its key was brought in this epoch."""
     text = headers.get(EPOCH_HEADER, b"")
-    return key is not None and text.isdigit() and int(text) == epoch
+    is_change = CONTROL_HEADER not in headers  # a control record that was refused has a key, and brought nothing
+    return key is not None and is_change and text.isdigit() and int(text) == epoch

@@ -13,7 +13,7 @@ from typing import Final
 from trueup.core.check_rules import Mistake, check_mistakes, identifier_mistakes
 from trueup.core.type_names import catalog_name
 from trueup.model.problem import FieldPath, Problem
-from trueup.model.registration import ColumnRule, ColumnVersion, Copy, Table, Window, duration_ms
+from trueup.model.registration import Cases, ColumnRule, ColumnVersion, Copy, Table, Window, duration_ms
 
 OWN_PREFIX: Final = "_trueup_"  # columns TrueUp adds to a replica table
 _RESERVED_SCHEMAS: Final = frozenset({"trueup", "pg_catalog", "information_schema", "pg_toast"})
@@ -26,10 +26,12 @@ _KEY_CASTS: Final = frozenset({"text", "integer", "bigint", "numeric"})
 def problems_of_table(table: Table, file: str) -> list[Problem]:
     """All mistakes one registration holds by itself."""
     found: list[Mistake] = [
+        *_authority_mistakes(table),
         *_source_mistakes(table),
         *_key_mistakes(table),
         *_version_mistakes(table),
         *_window_mistakes(table.window, ("window",)),
+        *_cases_mistakes(table.cases),
     ]
     if table.cause is not None:
         found += identifier_mistakes(table.cause.column, ("cause", "column"))
@@ -73,6 +75,52 @@ def _key_mistakes(table: Table) -> Iterator[Mistake]:
             yield ("key", index), f'column "{column}" stands in the key twice', "name each key column once"
 
 
+def _authority_mistakes(table: Table) -> Iterator[Mistake]:
+    writers = table.writers
+    if table.owner is None and not writers:
+        yield (
+            ("table",),
+            "table has no owner",
+            "write owner: {system: ...}, or writers: [...] where several systems may",
+        )
+        return
+    if table.owner is not None and writers:
+        yield ("writers",), "table has an owner and writers", "an owner is the only system that may change the table"
+        return
+    if len(writers) == 1:
+        yield ("writers",), "one writer is an owner", f"write owner: {{system: {writers[0]}}}"
+    for index, writer in enumerate(writers):
+        if writer in writers[:index]:
+            yield ("writers", index), f'writer "{writer}" is named twice', "name each writer once"
+        for place, copy in enumerate(table.replicas):
+            if copy.replica == writer:
+                primary = f'replica "{writer}" is a writer of the table: it is kept equal without a copy'
+                yield ("replicas", place, "replica"), primary, "remove it from replicas"
+    yield from _conflict_mistakes(table)
+
+
+def _conflict_mistakes(table: Table) -> Iterator[Mistake]:
+    conflicts, path = table.conflicts, ("conflicts", "policy")
+    if conflicts is None:
+        if table.writers:
+            primary = "several writers need a policy for changes they make without knowing of each other"
+            yield ("writers",), primary, "write conflicts: {policy: last_write_wins}, or another policy"
+        return
+    if not table.writers:
+        yield ("conflicts",), "one owner has no conflicts", "remove conflicts, or name writers"
+        return
+    ordered, policy = isinstance(table.version, ColumnVersion), conflicts.policy
+    if policy in {"last_write_wins", "version_comparison"} and not ordered:
+        hint = "{column: updated_at, uncertainty: 2s}" if policy == "last_write_wins" else "{column: row_version}"
+        yield path, f"policy {policy} needs a version column", f"write version: {hint}"
+    elif policy in {"prefer", "escalate"} and ordered:
+        yield path, f"policy {policy} does not look at a version column", "remove version, or choose another policy"
+    if policy == "prefer" and conflicts.system not in table.writers:
+        yield path, "policy prefer needs the writer that is preferred", f"write system: {' or '.join(table.writers)}"
+    elif policy != "prefer" and conflicts.system is not None:
+        yield ("conflicts", "system"), f"policy {policy} prefers nobody", "remove system, or write policy: prefer"
+
+
 def _version_mistakes(table: Table) -> Iterator[Mistake]:
     if not isinstance(table.version, ColumnVersion):
         return
@@ -85,6 +133,12 @@ def _version_mistakes(table: Table) -> Iterator[Mistake]:
 def _window_mistakes(window: Window | None, path: FieldPath) -> Iterator[Mistake]:
     if window is not None and duration_ms(window.within) == 0:
         yield (*path, "within"), "window of zero cannot be kept", "write a duration such as 5s, or no window"
+
+
+def _cases_mistakes(cases: Cases) -> Iterator[Mistake]:
+    if duration_ms(cases.decide_within) == 0:
+        hint = "write how long a person may take, such as 4h"
+        yield ("cases", "decide_within"), "every case would be overdue at once", hint
 
 
 def _copies_of_one_replica(table: Table) -> Iterator[Mistake]:

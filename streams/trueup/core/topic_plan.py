@@ -35,21 +35,14 @@ def replication_factor(settings: Settings, cluster: ClusterFacts) -> int:
 
 
 def table_topics(table: Table, settings: Settings, copies: int) -> list[TopicSpec]:
-    """Capture, truth and dead letters of a table."""
+    """Capture, truth, dead letters and cases of a table."""
     kafka = settings.kafka
     return [
         _spec(table.capture_topic, kafka.partitions, copies, _deleted_after(kafka.capture_retention_ms)),
-        _spec(
-            table.truth_topic,
-            kafka.partitions,
-            copies,
-            {
-                "cleanup.policy": "compact",
-                "min.cleanable.dirty.ratio": _DIRTY_RATIO,
-                "delete.retention.ms": str(_DELETE_RETENTION_MS),
-                "segment.ms": str(_TRUTH_SEGMENT_MS),
-            },
-        ),
+        _spec(table.truth_topic, kafka.partitions, copies, _compacted() | {"segment.ms": str(_TRUTH_SEGMENT_MS)}),
+        # Every table has it: a check that escalates may be added later, and what it opened must not be forgotten when
+        # it is taken away again.
+        _spec(table.cases_topic, kafka.partitions, copies, _compacted()),
         # As many as captured: a letter lies in the partition its change came from, in one transaction with its truths.
         _spec(table.dead_letter_topic, kafka.partitions, copies, _deleted_after(kafka.capture_retention_ms)),
     ]
@@ -61,6 +54,14 @@ def system_topics(system: str, copies: int) -> list[TopicSpec]:
         _spec(heartbeat_topic(system), 1, copies, _deleted_after(_HEARTBEAT_RETENTION_MS)),
         *(_spec(name, 1, copies, _deleted_after(_HOUSEKEEPING_RETENTION_MS)) for name in housekeeping_topics(system)),
     ]
+
+
+def _compacted() -> dict[str, str]:
+    return {
+        "cleanup.policy": "compact",
+        "min.cleanable.dirty.ratio": _DIRTY_RATIO,
+        "delete.retention.ms": str(_DELETE_RETENTION_MS),
+    }
 
 
 def _deleted_after(retention_ms: int) -> dict[str, str]:

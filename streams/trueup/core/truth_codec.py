@@ -25,8 +25,10 @@ _HEAD_START: Final = _FRAME.size
 _HASH_START: Final = _HEAD_START + VERSION_BYTES
 _HEAD_END: Final = _HASH_START + HASH_BYTES
 HELD_SLICE: Final = slice(_HEAD_START, _HEAD_END)  # version and content hash side by side, as the store keeps them
-_ROW_ABSENT: Final = b"\x00"  # Avro union index 0, zigzag
-_ROW_PRESENT: Final = b"\x02"  # Avro union index 1, zigzag
+_ABSENT: Final = b"\x00"  # Avro union index 0, zigzag
+_PRESENT: Final = b"\x02"  # Avro union index 1, zigzag
+_MORE: Final = 0x80  # the bit of a varint's byte that says that it goes on
+_OPERATIONS: Final = frozenset(b"rcud")
 
 
 def peek(value: bytes) -> Held:
@@ -39,6 +41,62 @@ def peek_version(value: bytes) -> Version:
     return Version(value[_HEAD_START:_HASH_START])
 
 
+def peek_origin(value: bytes) -> str | None:
+    """The origin of a truth record's bytes; None where it has none, or is of a time before several writers.
+
+    Without the field the operation follows, a text of one character. It cannot be taken for an origin: its character is
+    odd (c, u), or would be the length of a longer name than systems may have (r: 57, d: 50).
+    """
+    if value[_HEAD_END : _HEAD_END + 1] != _PRESENT or value[_HEAD_END + 1] in _OPERATIONS:
+        return None
+    length = value[_HEAD_END + 1] >> 1
+    return value[_HEAD_END + 2 : _HEAD_END + 2 + length].decode()
+
+
+def held_whole(value: bytes) -> Held:
+    """What is held of a key where its truth record is kept."""
+    head = peek(value)
+    return Held(head.version, head.content_hash, record=value, origin=peek_origin(value))
+
+
+def published_again(value: bytes, version: Version, commit_time_us: int, *, origin: bool = True) -> bytes:
+    """A truth record's bytes under another version, as the effect of another commit; the row stays as it is written.
+
+    :param origin: keep it. Without it the record is for every database, the one the row came from included.
+    """
+    behind = _HEAD_END
+    has_origin = value[behind : behind + 1] == _ABSENT or peek_origin(value) is not None
+    if has_origin:
+        behind += 1 if value[behind : behind + 1] == _ABSENT else 2 + (value[behind + 1] >> 1)
+    named = value[_HEAD_END:behind] if origin or not has_origin else _ABSENT
+    operation, rest = value[behind : behind + 2], behind + 2
+    while value[rest] & _MORE:  # the old commit time, a varint
+        rest += 1
+    head = value[:_HEAD_START] + version + value[_HASH_START:_HEAD_END]
+    return b"".join((head, named, operation, _long(commit_time_us), value[rest + 1 :]))
+
+
+def operation_of(value: bytes) -> Op:
+    """The operation of a truth record's bytes."""
+    behind = _HEAD_END
+    if value[behind : behind + 1] == _ABSENT:
+        behind += 1
+    elif peek_origin(value) is not None:
+        behind += 2 + (value[behind + 1] >> 1)
+    return Op(chr(value[behind + 1]))
+
+
+def _long(number: int) -> bytes:
+    """A long in Avro: zigzag, then seven bits a byte, the lowest first."""
+    left = (number << 1) ^ (number >> 63)
+    out = bytearray()
+    while left >= _MORE:
+        out.append(left & (_MORE - 1) | _MORE)
+        left >>= 7
+    out.append(left)
+    return bytes(out)
+
+
 def hash_row(row_bytes: bytes) -> bytes:
     """The content hash of a row's Avro bytes."""
     return hashlib.blake2b(row_bytes, digest_size=HASH_BYTES).digest()
@@ -49,6 +107,7 @@ class TruthCodec:
 
     def __init__(self, schema: dict[str, Any], schema_id: int) -> None:
         self.schema_id = schema_id
+        self.schema = schema
         self.captured: CapturedTable = captured_table(schema)
         self._frame = _FRAME.pack(0, schema_id)
         fields = schema["fields"]
@@ -64,11 +123,14 @@ class TruthCodec:
 
     def encode(self, record: TruthRecord) -> bytes:
         """The record's bytes, framed."""
+        if record.encoded is not None:
+            return record.encoded
         out = io.BytesIO()
         fastavro.schemaless_writer(
             out,
             self._tail,
             {
+                "origin": record.origin,
                 "op": record.op.value,
                 "commit_time_us": record.commit_time_us,
                 "position_commit": record.position.commit if record.position else None,
@@ -77,7 +139,7 @@ class TruthCodec:
                 "flags": record.flags,
             },
         )
-        row = _ROW_ABSENT if record.row_bytes is None else _ROW_PRESENT + record.row_bytes
+        row = _ABSENT if record.row_bytes is None else _PRESENT + record.row_bytes
         return b"".join((self._frame, record.version, record.content_hash, out.getvalue(), row))
 
 
@@ -112,6 +174,7 @@ class TruthReader:
             flags=tuple(data["flags"]),
             row=data["row"],
             row_bytes=None,
+            origin=data.get("origin"),
         )
 
 

@@ -14,6 +14,7 @@ from trueup.model.event import ChangeEvent, Op
 
 STAGE: Final = "validate"
 _decode_key = msgspec.json.Decoder(dict[str, Any]).decode
+_encode_key = msgspec.json.Encoder().encode
 
 
 def key_values(key: bytes) -> dict[str, Any]:
@@ -21,24 +22,31 @@ def key_values(key: bytes) -> dict[str, Any]:
     return _decode_key(key)
 
 
+def _says_a_name_twice(key: bytes, values: dict[str, Any]) -> bool:
+    """Such a key would be another key for the row it decodes to. Connect's own bytes are told by writing them again."""
+    return _encode_key(values) != key and len(json.loads(key, object_pairs_hook=list)) != len(values)
+
+
 class Hole:
     """The placeholder of a value that was not in the log (design 6), in each of the shapes Debezium gives it.
 
     Text, bytes, an hstore of one pair; arrays of one text, bytes or UUID, or of the placeholder's bytes as numbers.
 
-    :param text: the connector's unavailable.value.placeholder.
+    :param texts: the connector's unavailable.value.placeholder; of several writers those of all.
     """
 
-    def __init__(self, text: str) -> None:
-        data = text.encode()
-        self._values = (text, data, json.dumps({text: text}, separators=(",", ":")))
-        self._elements = (text, data, _name_uuid(data))
-        self._numbers = list(data)
+    def __init__(self, *texts: str) -> None:
+        pairs = [(text, text.encode()) for text in texts]
+        self._values = tuple(
+            shape for text, data in pairs for shape in (text, data, json.dumps({text: text}, separators=(",", ":")))
+        )
+        self._elements = tuple(shape for text, data in pairs for shape in (text, data, _name_uuid(data)))
+        self._numbers = [list(data) for _, data in pairs]
 
     def is_in(self, value: object) -> bool:
         """Whether the value is the placeholder. A longer text that holds it is somebody's text."""
         if isinstance(value, list):
-            return (len(value) == 1 and value[0] in self._elements) or value == self._numbers
+            return (len(value) == 1 and value[0] in self._elements) or value in self._numbers
         return value in self._values
 
 
@@ -57,6 +65,8 @@ def validate(event: ChangeEvent, key_columns: frozenset[str], toastable: tuple[s
         key = _decode_key(event.key)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Reject(STAGE, "KeyMalformed", "the key is not a JSON object", "see key.converter of the connector")
+    if _says_a_name_twice(event.key, key):
+        return Reject(STAGE, "KeyMalformed", "the key names a column twice", "see who may write to the capture topic")
     if key.keys() != key_columns:
         return Reject(
             STAGE,

@@ -102,7 +102,7 @@ class Databases:
 
     def rows_at_source(self, place: CopyPlace) -> int:
         """Count a table where it is owned."""
-        return int(self.value(place.table.owner.system, _count(place.source)))
+        return int(self.value(place.table.reference, _count(place.source)))
 
     def rows_at_replica(self, place: CopyPlace) -> int:
         """Count a table where it is copied to."""

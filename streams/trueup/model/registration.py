@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from trueup.model.rule_function import RuleFunction
-from trueup.model.topic import truth_topic
+from trueup.model.topic import capture_topic, truth_topic
 
 NAME_PATTERN: Final = r"^[a-z][a-z0-9_]{0,39}$"  # part of topic names, group ids and metric labels: short and plain
 DURATION_PATTERN: Final = r"^[0-9]+(ms|s|m|h)$"
@@ -86,6 +86,16 @@ class Source(_Node, frozen=True):
         return self.table.split(".", 1)[1]
 
 
+class Conflicts(_Node, frozen=True):
+    """What becomes of two changes of a key that were made at two writers without knowing of each other.
+
+    `system`, with `prefer` only: the writer whose change wins. What each policy does is `core.conflicts`.
+    """
+
+    policy: Literal["last_write_wins", "version_comparison", "prefer", "escalate"]
+    system: Name | None = None
+
+
 class ColumnVersion(_Node, frozen=True):
     """Order by a column of the application: a time (microseconds) or a counter. `uncertainty` only for a time."""
 
@@ -104,6 +114,12 @@ class Window(_Node, frozen=True):
 
     within: Duration
     objective: Annotated[str, Meta(pattern=OBJECTIVE_PATTERN)] = "99.9%"
+
+
+class Cases(_Node, frozen=True):
+    """What rules cannot decide about this table's rows: how long a person may take."""
+
+    decide_within: Duration = "24h"
 
 
 class Length(_Node, frozen=True):
@@ -173,22 +189,49 @@ class Copy(_Node, frozen=True):
     checks: list[Check] = []
 
 
-class Table(_Node, frozen=True):
-    """A registered table."""
+class Table(_Node, frozen=True, kw_only=True):
+    """A registered table. It has an `owner`, or several `writers` with `conflicts`: `core.table_rules` sees to it."""
 
     table: Name
-    owner: Owner
+    owner: Owner | None = None
+    writers: Annotated[list[Name], Meta(max_length=8)] = []
+    conflicts: Conflicts | None = None
     source: Source
     key: Annotated[list[str], Meta(min_length=1)]
     version: Literal["log"] | ColumnVersion = "log"
     cause: Cause | None = None
     window: Window | None = None
     checks: list[Check] = []
+    cases: Cases = Cases()
     replicas: list[Copy] = []
 
     @property
+    def systems(self) -> tuple[str, ...]:
+        """The systems that may change the table: its owner, or its writers. Never empty once it was checked."""
+        return tuple(self.writers) if self.owner is None else (self.owner.system,)
+
+    @property
+    def reference(self) -> str:
+        """The system that copies are compared with: the owner, or the first writer."""
+        return self.systems[0]
+
+    @property
+    def several_writers(self) -> bool:
+        return bool(self.writers)
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether the local store keeps whole truth records: what a writer lost is published again from there, and a
+        case shows what is held beside what came."""
+        escalates = any(check.on_violation == "escalate" for check in self.checks)
+        return self.several_writers or escalates or self.version != "log"
+
+    @property
     def capture_topic(self) -> str:
-        return f"{self.owner.system}.{self.source.table}"
+        """Of several writers one topic, too: Kafka's log is then the one order of what they did."""
+        if self.several_writers:
+            return capture_topic(self.table)
+        return f"{self.reference}.{self.source.table}"
 
     @property
     def truth_topic(self) -> str:
@@ -198,9 +241,18 @@ class Table(_Node, frozen=True):
     def dead_letter_topic(self) -> str:
         return f"trueup.dead_letters.{self.table}"
 
+    @property
+    def copies(self) -> list[Copy]:
+        """All copies. Each of several writers is one, of whole rows, at the replica of its own name."""
+        return [*(Copy(replica=writer) for writer in self.writers), *self.replicas]
+
+    @property
+    def cases_topic(self) -> str:
+        return f"trueup.cases.{self.table}"
+
     def copy_at(self, replica: str) -> Copy | None:
         """The copy this table has at a replica, or None."""
-        return next((copy for copy in self.replicas if copy.replica == replica), None)
+        return next((copy for copy in self.copies if copy.replica == replica), None)
 
     def target_of(self, copy: Copy) -> str:
         """schema.table of a copy."""
@@ -223,7 +275,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     functions: dict[str, RuleFunction] = {}
 
     def tables_owned_by(self, system: str) -> list[Table]:
-        return [table for table in self.tables.values() if table.owner.system == system]
+        """Tables that are captured from a system: it is their owner, or one of their writers."""
+        return [table for table in self.tables.values() if system in table.systems]
 
     def tables_copied_to(self, replica: str) -> list[tuple[Table, Copy]]:
         copies = ((table, table.copy_at(replica)) for table in self.tables.values())

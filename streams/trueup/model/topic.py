@@ -30,6 +30,11 @@ class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):
     brokers: int
 
 
+def capture_topic(table: str) -> str:
+    """The one topic into which the changes of all writers of a table are captured."""
+    return f"trueup.capture.{table}"
+
+
 def truth_topic(table: str) -> str:
     """The topic of a table's truth."""
     return f"trueup.truth.{table}"

@@ -31,6 +31,11 @@ def epoch_of(version: Version) -> int:
     return int.from_bytes(version[:4], "big")
 
 
+def rank_in(version: Version) -> int:
+    """The rank, without unpacking the rest."""
+    return int.from_bytes(version[4:12], "big") - _RANK_BIAS
+
+
 def offset_of(version: Version) -> int:
     """The capture offset, without unpacking the rest."""
     return int.from_bytes(version[12:], "big")

@@ -7,6 +7,7 @@ import typer
 from trueup import __version__
 from trueup.runtime.cli_apply import apply
 from trueup.runtime.cli_authority import authority
+from trueup.runtime.cli_cases import cases
 from trueup.runtime.cli_deadletters import deadletters
 from trueup.runtime.cli_demo import demo
 from trueup.runtime.cli_resync import resnapshot, resync
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.add_typer(stack, name="stack")
 app.add_typer(worker, name="worker")
 app.add_typer(deadletters, name="deadletters")
+app.add_typer(cases, name="cases")
 for command in (apply, authority, demo, resnapshot, resync, rules, schemas, status, verify):
     app.command()(command)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -19,19 +19,23 @@ from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.truth_log import TruthLog
 from trueup.adapters.truth_store import TruthStore
+from trueup.core.authority import check_authority
 from trueup.core.capture_topic import CaptureLog
-from trueup.core.control import Sweep, order_of, segments
-from trueup.core.decode import EnvelopeDecoder, schema_ids
+from trueup.core.case_decision import Obeyed, judge
+from trueup.core.control import DecisionOrder, Sweep, order_of, segments
+from trueup.core.decode import EnvelopeDecoder, decode, schema_ids
 from trueup.core.ordering import Guard
-from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch
+from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch, held_of
 from trueup.core.watermark import marker_headers, marker_key
-from trueup.model.decision import Escalate, Held, Outcome, Reject, Skip
+from trueup.model.case import Case
+from trueup.model.decision import Held, Outcome, Reject, Skip
 from trueup.model.errors import DeadLetterCapReached, SchemaChanged
-from trueup.model.event import LogRecord
+from trueup.model.event import ChangeEvent, LogRecord
 from trueup.model.registration import Table
 from trueup.model.settings import Settings
 from trueup.model.watermark import Watermark
 from trueup.runtime.capture_check import check_capture
+from trueup.runtime.case_table import CaseTable
 from trueup.runtime.lane import Batch
 from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import DecideMetrics
@@ -59,10 +63,16 @@ class _Owned:
     """What this worker holds of one partition while it owns it."""
 
     def __init__(
-        self, producer: PartitionProducer, table: TruthTable, memory: PartitionMemory, letters: OpenLetters
+        self,
+        producer: PartitionProducer,
+        table: TruthTable,
+        cases: CaseTable,
+        memory: PartitionMemory,
+        letters: OpenLetters,
     ) -> None:
         self.producer = producer
         self.table = table
+        self.cases = cases
         self.memory = memory
         self.letters = letters
 
@@ -105,7 +115,7 @@ class DecideHandler:
 
         1. start the producer: the former owner is fenced and its transaction has ended;
         2. read the committed offset with its totals;
-        3. bring the truth table up to the end of the truth partition;
+        3. bring the truth table up to the end of the truth partition, and read the open cases;
         4. see that the capture topic still is the log that was decided so far. Raises TopicChanged.
         """
         await self.release(tp)
@@ -113,7 +123,7 @@ class DecideHandler:
         kafka = self._settings.kafka
         producer = self._new_producer(kafka.bootstrap_servers, tp.topic, tp.partition, kafka.transaction_timeout_ms)
         await producer.start()  # 1
-        table = None
+        table, cases = None, self._case_table(plan.table, tp.partition)
         try:
             committed = await self._log.committed(DECIDE_GROUP, tp.topic, tp.partition)  # 2
             offset, metadata = committed if committed is not None else (None, "")
@@ -128,8 +138,10 @@ class DecideHandler:
                 tp.partition,
                 topics.truth.encode(),
                 self._open_store,
+                keeps_rows=plan.keeps_rows,
             )
             read, seconds = await table.catch_up()  # 3
+            await cases.catch_up()
             self._metrics.recovered(plan.table.table, read, seconds)
             begin, end = await self._log.bounds(tp.topic, tp.partition)
             found = CaptureLog(topic=topics.capture, partition=tp.partition, begin=begin, end=end)
@@ -138,10 +150,11 @@ class DecideHandler:
         except BaseException:
             if table is not None:
                 table.close()
+            cases.close()
             await producer.stop()
             raise
         memory = msgspec.structs.replace(memory, topic=topics.capture)
-        self._owned[tp] = _Owned(producer, table, memory, letters)
+        self._owned[tp] = _Owned(producer, table, cases, memory, letters)
         if self._watermarks is not None:
             self._watermarks.taken(tp, memory)
         log.info(
@@ -150,9 +163,14 @@ class DecideHandler:
             partition=tp.partition,
             offset=start,
             recovered=read,
+            open_cases=len(cases.open),
             seconds=round(seconds, 3),
         )
         return start
+
+    def _case_table(self, table: Table, partition: int) -> CaseTable:
+        cases_max = self._settings.worker.dead_letters_per_table_max
+        return CaseTable(self._log, table, partition, cases_max, self._metrics.cases)
 
     async def taken_over(self, tp: TP) -> bool:
         """Whether another process began a new epoch at a partition that is stopped here: the cause may be gone."""
@@ -168,6 +186,7 @@ class DecideHandler:
         owned = self._owned.pop(tp, None)
         if owned is not None:
             owned.table.close()
+            owned.cases.close()
             await owned.producer.stop()
 
     async def process(self, batch: Batch) -> None:
@@ -185,41 +204,48 @@ class DecideHandler:
             return
         self._watermarks.check(tp)
         owned, plan = self._owned[tp], self._plans[tp.topic]
-        marker, memory = self._marker(tp, position, owned.memory)
-        if marker is not None:
+        marker, memory = self._marker(tp, position, owned.memory, {})
+        if marker:
             written = await owned.producer.commit(
-                [marker], group=DECIDE_GROUP, next_offset=position, metadata=memory.write()
+                marker, group=DECIDE_GROUP, next_offset=position, metadata=memory.write()
             )
             owned.table.put_many({}, written[plan.table.truth_topic])
             owned.memory = memory
 
-    def _marker(self, tp: TP, position: int, memory: PartitionMemory) -> tuple[Outgoing | None, PartitionMemory]:
-        """The marker that becomes true when everything below a position is durable, and the memory that knows of it."""
+    def _marker(
+        self, tp: TP, position: int, memory: PartitionMemory, cases: Mapping[bytes, Case]
+    ) -> tuple[list[Outgoing], PartitionMemory]:
+        """The marker that becomes true when everything below a position is durable, and the memory that knows of it.
+
+        :param cases: that change in its transaction.
+        """
         beat = None if self._watermarks is None else self._watermarks.passed(tp, position, memory)
         if beat is None:
-            return None, memory
-        plan, letters = self._plans[tp.topic], self._owned[tp].letters
-        headers = marker_headers(Watermark(beat, dead_lettered_keys=len(letters)))
-        marker = Outgoing(plan.table.truth_topic, marker_key(beat.system), None, headers)
-        return marker, msgspec.structs.replace(memory, mark=beat)
+            return [], memory
+        plan, owned = self._plans[tp.topic], self._owned[tp]
+        watermark = Watermark(beat, len(owned.letters), owned.cases.count_open_after(cases))
+        marker = Outgoing(plan.table.truth_topic, marker_key(beat.system), None, marker_headers(watermark))
+        return [marker], msgspec.structs.replace(memory, mark=beat)
 
     async def _decide(self, tp: TP, records: Sequence[LogRecord], next_offset: int) -> None:
-        """Truths, dead letters, the offset and its totals in one transaction."""
+        """Truths, cases, dead letters, the offset and its totals in one transaction."""
         started = time.monotonic()
         owned, plan = self._owned[tp], self._plans[tp.topic]
         await self._learn_schemas(records, plan)
         held = owned.table.get_many({record.key for record in records if record.key is not None})
-        decision = decide_batch(records, held, owned.memory.guard, plan)
+        await self._learn_truth_schemas(held, plan)
+        decision = decide_batch(records, held, owned.memory.guard, plan, owned.cases.known)
         memory = owned.memory.plus(decision.counts, decision.guard)
         self._check_cap(memory, plan)
         owned.letters.follow(decision, held)
-        marker, memory = self._marker(tp, next_offset, memory)
-        outgoing = _outgoing(decision, plan) + ([] if marker is None else [marker])
+        marker, memory = self._marker(tp, next_offset, memory, decision.cases)
+        outgoing = _outgoing(decision, plan) + owned.cases.outgoing(decision.cases) + marker
         decided = time.monotonic()
         written = await owned.producer.commit(
             outgoing, group=DECIDE_GROUP, next_offset=next_offset, metadata=memory.write()
         )
         owned.table.put_many(decision.held, written.get(plan.table.truth_topic))
+        owned.cases.put_many(decision.cases)
         owned.memory = memory
         steps_s = {"decide": decided - started, "commit": time.monotonic() - decided}
         self._metrics.counted(plan.table.table, decision.counts, steps_s)
@@ -233,10 +259,22 @@ class DecideHandler:
             await self.prepare(tp)
             owned = self._owned[tp]
             order = order_of(record, owned.memory.guard, owned.memory.topic.encode())
-        outgoing, outcome, guard, swept = [], Outcome.IGNORED, owned.memory.guard, 0
+        outgoing, outcome, guard, swept = list[Outgoing](), Outcome.IGNORED, owned.memory.guard, 0
+        held: dict[bytes, Held] = {}
+        cases: dict[bytes, Case] = {}
         match order:
+            case DecisionOrder(key=key):
+                answer = judge(owned.cases.open.get(key), order, owned.table.get_many([key]).get(key), plan)
+                outcome = answer.outcome
+                if isinstance(answer, Obeyed):
+                    held[key] = held_of(answer.truth, plan)
+                    outgoing = [Outgoing(plan.table.truth_topic, key, plan.codec.encode(answer.truth))]
+                if answer.case is not None:
+                    cases[key] = answer.case
             case Sweep():
-                deleted = await sweep(order, self._log, plan, owned.producer, owned.table, owned.memory, tp.partition)
+                deleted = await sweep(
+                    order, self._log, plan, owned.producer, owned.table, owned.cases, owned.memory, tp.partition
+                )
                 log.info("swept", topic=tp.topic, partition=tp.partition, epoch=order.epoch, deleted=deleted)
                 guard = guard if guard.epoch == order.epoch else Guard(order.epoch)
                 swept = order.epoch
@@ -250,9 +288,15 @@ class DecideHandler:
                 assert_never(order)
         memory = owned.memory.plus({outcome: 1}, guard).swept(swept)
         self._check_cap(memory, plan)
-        await owned.producer.commit(
-            outgoing, group=DECIDE_GROUP, next_offset=record.offset + 1, metadata=memory.write()
+        written = await owned.producer.commit(
+            outgoing + owned.cases.outgoing(cases),
+            group=DECIDE_GROUP,
+            next_offset=record.offset + 1,
+            metadata=memory.write(),
         )
+        owned.table.put_many(held, written.get(plan.table.truth_topic))
+        owned.letters.supersede(held)
+        owned.cases.put_many(cases)
         owned.memory = memory
         self._metrics.counted(plan.table.table, {outcome: 1}, {})
 
@@ -272,12 +316,22 @@ class DecideHandler:
                 decoder = EnvelopeDecoder(schema)
             except ValueError:
                 continue
-            _check_columns(decoder, plan)
-            plan.decoders[schema_id] = decoder
+            changed = _columns_changed(decoder, plan)
+            if changed is None:
+                plan.decoders[schema_id] = decoder
+            elif any(_is_of_owner(record, schema_id, decoder, plan.table) for record in records):
+                raise changed  # else somebody wrote another table's records here: decode rejects them one by one
+
+    async def _learn_truth_schemas(self, held: Mapping[bytes, Held], plan: DecidePlan) -> None:
+        """Records that are kept may have been written under a former schema."""
+        if plan.table.keeps_rows:
+            records = [known.record for known in held.values() if known.record is not None]
+            for schema_id in plan.reader.unknown_ids(records):
+                plan.reader.learn(schema_id, await asyncio.to_thread(self._registry.schema_by_id, schema_id))
 
     def _check_cap(self, memory: PartitionMemory, plan: DecidePlan) -> None:
         cap = self._settings.worker.dead_letters_per_table_max
-        dead = memory.totals[Outcome.REJECTED] + memory.totals[Outcome.ESCALATED]
+        dead = memory.totals[Outcome.REJECTED]
         if dead > cap:
             raise DeadLetterCapReached(
                 f'table "{plan.table.table}" has too many dead letters',
@@ -286,18 +340,24 @@ class DecideHandler:
             )
 
 
-def _check_columns(decoder: EnvelopeDecoder, plan: DecidePlan) -> None:
+def _columns_changed(decoder: EnvelopeDecoder, plan: DecidePlan) -> SchemaChanged | None:
     """The captured columns must be the registered ones: a column unknown to the truth would be dropped silently."""
     registered = tuple(field["name"] for field in plan.codec.row_schema["fields"])
     if set(decoder.row_fields) == set(registered):
-        return
+        return None
     added = sorted(set(decoder.row_fields) - set(registered))
     gone = sorted(set(registered) - set(decoder.row_fields))
-    raise SchemaChanged(
+    return SchemaChanged(
         f'the columns of "{plan.table.source.table}" changed at the source',
         detail=f"added: {', '.join(added) or 'none'}; gone: {', '.join(gone) or 'none'}",
         hint="run: trueup apply, then start the worker again",
     )
+
+
+def _is_of_owner(record: LogRecord, schema_id: int, decoder: EnvelopeDecoder, table: Table) -> bool:
+    """Whether a record in this schema is a change of the table by its owner."""
+    event = decode(record, {schema_id: decoder}) if schema_id in schema_ids([record]) else None
+    return isinstance(event, ChangeEvent) and check_authority(event, table) is None
 
 
 def _outgoing(decision: BatchDecision, plan: DecidePlan) -> list[Outgoing]:
@@ -306,7 +366,7 @@ def _outgoing(decision: BatchDecision, plan: DecidePlan) -> list[Outgoing]:
     return truths + [_dead_letter(plan.table.dead_letter_topic, record, why) for record, why in decision.dead]
 
 
-def _dead_letter(topic: str, record: LogRecord, why: Reject | Escalate) -> Outgoing:
+def _dead_letter(topic: str, record: LogRecord, why: Reject) -> Outgoing:
     headers = {
         "trueup.stage": why.stage,
         "trueup.error_class": why.error_class,

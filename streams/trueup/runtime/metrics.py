@@ -135,6 +135,27 @@ class CaptureMetrics:
         self._restarts.labels(system).inc()
 
 
+class OpenCases(Collector):
+    """Cases that wait for a person, of the partitions this worker owns. Overdue is a matter of the hour one asks."""
+
+    def __init__(self, tables: Iterable[str], now_s: Callable[[], float] = time.time) -> None:
+        self._now_s = now_s
+        self._deadlines_us: dict[str, dict[int, list[int]]] = {table: {} for table in tables}
+
+    def set(self, table: str, partition: int, deadlines_us: Iterable[int]) -> None:
+        self._deadlines_us[table][partition] = list(deadlines_us)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        now_us = self._now_s() * 1_000_000
+        waiting = GaugeMetricFamily("trueup_cases_open", "Cases that wait for a person.", labels=["table"])
+        overdue = GaugeMetricFamily("trueup_cases_overdue", "Open cases beyond their deadline.", labels=["table"])
+        for table, partitions in self._deadlines_us.items():
+            deadlines = [deadline for found in list(partitions.values()) for deadline in found]
+            waiting.add_metric([table], len(deadlines))
+            overdue.add_metric([table], sum(1 for deadline in deadlines if deadline < now_us))
+        yield from (waiting, overdue)
+
+
 class DecideMetrics(WorkerMetrics):
     """The decide worker's metrics."""
 
@@ -149,9 +170,15 @@ class DecideMetrics(WorkerMetrics):
         self._recovered = Counter(
             "trueup_recovered_records", "Truth records read to catch up.", ["table"], registry=registry
         )
+        self._cases = OpenCases(tables)
+        registry.register(self._cases)
         for table in tables:
             self._recovery_s.labels(table).set(0)
             self._recovered.labels(table)
+
+    def cases(self, table: str, partition: int, deadlines_us: Iterable[int]) -> None:
+        """The open cases of a partition this worker owns, by their deadlines."""
+        self._cases.set(table, partition, deadlines_us)
 
     def recovered(self, table: str, records: int, seconds: float) -> None:
         self._recovery_s.labels(table).set(seconds)

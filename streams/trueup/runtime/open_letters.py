@@ -34,9 +34,13 @@ class OpenLetters:
         if decision.dead:
             letters = ((r.key, _epoch(dict(r.headers)), r.offset) for r, _ in decision.dead)
             self._add(letters, {**held, **decision.held})
+        self.supersede(decision.held)
+
+    def supersede(self, held: Mapping[bytes, Held]) -> None:
+        """What is held from now on."""
         if self._open:
-            for key in self._open.keys() & decision.held.keys():
-                if is_newer(decision.held[key].version, *self._open[key]):
+            for key in self._open.keys() & held.keys():
+                if is_newer(held[key].version, *self._open[key]):
                     del self._open[key]
 
     def add_records(self, records: Iterable[LogRecord], table: TruthTable) -> None:

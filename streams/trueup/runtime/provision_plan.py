@@ -145,7 +145,7 @@ def _look_at(system: System, tables: list[Table], settings: Settings, parts: Par
     server = source.server()
     login = capture_login(system, settings, parts.secrets, failover=server.keeps_slots_on_failover)
     role = source.capture_role(login.user)
-    problems = problems_with_server(tables[0], server, role, login.user)
+    problems = problems_with_server(tables[0], system.system, server, role, login.user)
     found: dict[str, SourceTable] = {}
     for table in tables:
         facts = source.table(table.source.schema_name, table.source.table_name)

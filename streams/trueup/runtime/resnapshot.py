@@ -36,15 +36,16 @@ class Resnapshot:
         except ValueError as exc:
             hint = f'write it as JSON: {{"{registered.key[0]}": ...}}; trueup deadletters list shows keys so'
             raise Refused(f'"{key}" is no key of table "{table}"', detail=str(exc), hint=hint) from exc
-        system = registered.owner.system
-        self._refuse_unless_captured(system)
+        for system in registered.systems:
+            self._refuse_unless_captured(system)
         signal_id = f"resnapshot-{table}-{uuid4()}"
-        source = PostgresSource(system, self._secrets.owner_dsn(self._project.systems[system]))
-        try:
-            place = (registered.source.schema_name, registered.source.table_name)
-            source.execute(sql.snapshot_again(signal_id, place, columns))
-        finally:
-            source.close()
+        for system in registered.systems:  # each says what it has; the policy decides where they differ
+            source = PostgresSource(system, self._secrets.owner_dsn(self._project.systems[system]))
+            try:
+                place = (registered.source.schema_name, registered.source.table_name)
+                source.execute(sql.snapshot_again(signal_id, place, columns))
+            finally:
+                source.close()
         return signal_id
 
     def _refuse_unless_captured(self, system: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import httpx
 
@@ -13,7 +14,7 @@ from trueup.core.status_view import (
     Filling,
     Problem,
     StatusView,
-    dead_letter_problems,
+    case_problems,
     losses_first,
     quantiles,
     unready,
@@ -23,6 +24,7 @@ from trueup.model.errors import TrueUpError, Unreachable
 from trueup.model.registration import Project
 from trueup.model.settings import Settings
 from trueup.runtime.captures import look_at_captures
+from trueup.runtime.cases import Cases
 from trueup.runtime.progress_read import ProgressReader
 from trueup.runtime.topic_status import topic_problems
 
@@ -69,10 +71,17 @@ def read_status(settings: Settings, project: Project, secrets: Secrets) -> Statu
                 )
             )
     problems = [*captures.problems, *topic_problems(settings, project, reader.topics), *replicas, *workers]
-    for table, progress in decided.items():
-        problems += dead_letter_problems(progress.counts, table, "decide")
+    cases = Cases(settings, project, secrets).counts(time.time_ns() // 1000)
+    problems += [problem for table, found in cases.items() for problem in case_problems(table, found)]
     decide = [
-        DecideLine(table=t, counts={k: v for k, v in p.counts.items() if v}, lag=p.lag) for t, p in decided.items()
+        DecideLine(
+            table=t,
+            counts={k: v for k, v in p.counts.items() if v},
+            lag=p.lag,
+            cases_open=cases[t].open,
+            cases_overdue=cases[t].overdue,
+        )
+        for t, p in decided.items()
     ]
     problems = losses_first(problems)
     return StatusView(problems=problems, unreachable=unreachable, tables=worst_first(lines), decide=decide)

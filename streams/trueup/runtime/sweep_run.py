@@ -1,7 +1,7 @@
 """The sweep of one partition, carried out: walks the truth table and publishes what `core.sweep` finds gone.
 
 Safe at any kill: every transaction but the last leaves the offset before the control record, so the next owner meets it
-again and walks again; keys that were deleted meanwhile carry the new epoch and are passed over.
+again and walks again; keys that were deleted meanwhile carry the new epoch and are passed over, as are ended cases.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from typing import Final
 
 from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.truth_log import TruthLog
+from trueup.core.cases import is_brought, superseded
 from trueup.core.control import Sweep
-from trueup.core.pipeline import DecidePlan
+from trueup.core.pipeline import DecidePlan, held_of
 from trueup.core.sweep import brought_by_letter, deletion, swept_keys, version_of_sweep
-from trueup.model.decision import DELETED_HASH, Held
+from trueup.model.decision import TruthRecord
+from trueup.runtime.case_table import CaseTable
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 from trueup.runtime.truth_table import TruthTable
 
@@ -27,22 +29,33 @@ async def sweep(
     plan: DecidePlan,
     producer: PartitionProducer,
     table: TruthTable,
+    cases: CaseTable,
     memory: PartitionMemory,
     partition: int,
 ) -> int:
     """Publishes the deletions, in transactions that leave the offset at the control record. Returns how many.
 
-    :param table: caught up with the truth topic.
+    An open case of a key that was not brought is over: there is nothing left to decide about.
+
+    :param table: caught up with the truth topic, as `cases` is with theirs.
     """
     brought = await _keys_with_letters(log, plan.table.dead_letter_topic, partition, order.epoch)
+    brought |= {key for key, case in cases.open.items() if is_brought(case, order.epoch)}
     version = version_of_sweep(order, ranked=plan.version_column is not None)
     topic, deleted, waiting = plan.table.truth_topic, 0, list[bytes]()
 
     async def publish(keys: list[bytes]) -> int:
-        records = [Outgoing(topic, key, plan.codec.encode(deletion(key, version, order))) for key in keys]
-        written = await producer.commit(records, group=DECIDE_GROUP, next_offset=order.offset, metadata=memory.write())
-        table.put_many(dict.fromkeys(keys, Held(version, DELETED_HASH)), written[topic])
+        await commit(keys, [deletion(key, version, order) for key in keys])
         return len(keys)
+
+    async def commit(keys: list[bytes], truths: list[TruthRecord]) -> None:
+        over = {key: superseded(case, version, order.time_us) for key in keys if (case := cases.open.get(key))}
+        records = [Outgoing(topic, truth.key, plan.codec.encode(truth)) for truth in truths]
+        written = await producer.commit(
+            records + cases.outgoing(over), group=DECIDE_GROUP, next_offset=order.offset, metadata=memory.write()
+        )
+        table.put_many({truth.key: held_of(truth, plan) for truth in truths}, written.get(topic))
+        cases.put_many(over)
 
     async for held in table.scan(_SCAN_KEYS):
         waiting += swept_keys(held, brought, order.epoch)
@@ -51,6 +64,8 @@ async def sweep(
             del waiting[:_DELETIONS_MAX]
     if waiting:
         deleted += await publish(waiting)
+    if left := [key for key in cases.open if key not in brought]:  # of keys that were not held
+        await commit(left, [])
     return deleted
 
 

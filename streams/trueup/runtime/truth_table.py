@@ -11,15 +11,29 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
 from trueup.adapters.truth_log import TruthLog
 from trueup.adapters.truth_store import TruthStore, bytes_of
-from trueup.core.truth_codec import HELD_SLICE
+from trueup.core.truth_codec import HELD_SLICE, held_whole
 from trueup.model.decision import Held
+
+_WITH_ROWS: Final = b" with rows"
+
+
+def _head(value: bytes) -> bytes:
+    return value[HELD_SLICE]
+
+
+def _whole(value: bytes) -> bytes:
+    return bytes_of(held_whole(value))
 
 
 class TruthTable:
-    """What is held of every key of one partition of a table."""
+    """What is held of every key of one partition of a table.
+
+    :param keeps_rows: whole truth records (`Table.keeps_rows`), not only version and content hash.
+    """
 
     def __init__(
         self,
@@ -29,11 +43,15 @@ class TruthTable:
         partition: int,
         identity: bytes,
         open_store: Callable[[Path, bytes], TruthStore] = TruthStore,
+        *,
+        keeps_rows: bool = False,
     ) -> None:
         self._log = log
         self._topic = topic
         self._partition = partition
-        self._store = open_store(path, identity)
+        # A table that is registered anew with rows to keep, or without, has a store made anew.
+        self._store = open_store(path, identity + _WITH_ROWS if keeps_rows else identity)
+        self._bytes_kept = _whole if keeps_rows else _head
 
     async def catch_up(self) -> tuple[int, float]:
         """Brings the store to the end of the truth partition. Returns (records read, seconds)."""
@@ -47,7 +65,7 @@ class TruthTable:
         if max(start, begin) < end:
             async for pairs, position in self._log.read(self._topic, self._partition, max(start, begin), end):
                 # Without a value it is a marker (core.watermark), which is no state of a key.
-                truths = {key: value[HELD_SLICE] for key, value in pairs if value is not None}
+                truths = {key: self._bytes_kept(value) for key, value in pairs if value is not None}
                 self._store.put_many(truths, position)
                 read += len(pairs)
         return read, time.monotonic() - started

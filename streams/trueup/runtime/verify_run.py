@@ -21,6 +21,7 @@ from trueup.model.errors import Unreachable
 from trueup.model.registration import Copy, Project, Table
 from trueup.model.settings import Settings
 from trueup.runtime.captures import refuse_without_capture
+from trueup.runtime.cases import Cases
 from trueup.runtime.deadletters import DeadLetters
 from trueup.runtime.partition_memory import DECIDE_GROUP
 from trueup.runtime.progress_read import ProgressReader
@@ -46,7 +47,7 @@ class Verification:
 
         Capture is looked at first: without it no heartbeat would come, however long one waits.
         """
-        refuse_without_capture(self._settings, sorted({table.owner.system for table in tables}))
+        refuse_without_capture(self._settings, sorted({system for table in tables for system in table.systems}))
         caught_up = self.catch_up(tables)
         results = []
         for table in tables:
@@ -63,7 +64,7 @@ class Verification:
         A truth topic never rests, since markers of watermarks come with each heartbeat.
         """
         deadline = time.monotonic() + self._timeout_s
-        for system in {table.owner.system for table in tables}:
+        for system in {system for table in tables for system in table.systems}:
             if not self._beat(system, deadline):  # 1
                 return False
         captures = [table.capture_topic for table in tables]
@@ -113,7 +114,7 @@ class Verification:
     def _compare(self, table: Table, copy: Copy, *, caught_up: bool) -> Comparison:
         plan = compile_copy(table, copy, captured_table(read_truth_schema(self._settings, table.table)))
         schema, name = table.source.schema_name, table.source.table_name
-        system, replica = self._project.systems[table.owner.system], self._project.replicas[copy.replica]
+        system, replica = self._project.systems[table.reference], self._project.replicas[copy.replica]
         source = Side(f"source {system.system}", self._secrets.owner_dsn(system), source_relation(plan, schema, name))
         target = Side(f"replica {copy.replica}", self._secrets.writer_dsn(replica), replica_relation(plan))
         try:
@@ -144,10 +145,12 @@ class Verification:
         )
 
     def _explained(self, table: Table, replica: str) -> set[str]:
-        """Keys with an open dead letter that concerns this copy."""
+        """Keys with an open dead letter that concerns this copy, and those that wait for a person or follow one."""
         letters = DeadLetters(self._settings, self._project, self._secrets).entries(table.table)
         concerned = (e for e in letters if not e.superseded and e.where in {"decide", f"replica {replica}"})
-        texts = (key_text(entry.key.encode(), tuple(table.key)) for entry in concerned)
+        keys = [entry.key for entry in concerned]
+        keys += Cases(self._settings, self._project, self._secrets).held_apart(table)
+        texts = (key_text(key.encode(), tuple(table.key)) for key in keys)
         return {text for text in texts if text is not None}
 
 

@@ -68,7 +68,7 @@ class _System:
 class Watermarks:
     """Of one decide worker.
 
-    :param system_of: system by capture topic.
+    :param system_of: system by capture topic. A partition of another topic is never marked.
     """
 
     def __init__(self, heartbeats: Heartbeats, registry: SchemaRegistry, system_of: Mapping[str, str]) -> None:
@@ -83,6 +83,8 @@ class Watermarks:
 
     def taken(self, tp: TP, memory: PartitionMemory) -> None:
         """A partition was taken over. The beats since its mark are read again: the log may have gone back meanwhile."""
+        if tp.topic not in self._system_of:
+            return
         self._pending[tp] = Pending()
         system, mark = self._systems[self._system_of[tp.topic]], memory.mark
         if mark is not None and (system.since is None or mark.offset < system.since):
@@ -105,8 +107,9 @@ class Watermarks:
 
     def check(self, tp: TP) -> None:
         """Raises SourceWentBack when the heartbeat of the system says so; the table itself may not have changed."""
-        if (went_back := self._systems[self._system_of[tp.topic]].went_back) is not None:
-            raise went_back
+        system = self._systems.get(self._system_of.get(tp.topic, ""))
+        if system is not None and system.went_back is not None:
+            raise system.went_back
 
     # --- the work ---
 

@@ -13,7 +13,7 @@ from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.secret_references import Secrets
 from trueup.adapters.truth_log import TruthLog
 from trueup.core.boundary import compile_copy_checks
-from trueup.core.capture_topic import partitions_problem
+from trueup.core.capture_topic import cases_problem, partitions_problem
 from trueup.core.connector_config import heartbeat_topic, unavailable_value
 from trueup.core.pipeline import DecidePlan
 from trueup.core.rules_copy import compile_copy
@@ -51,6 +51,13 @@ class Kafka:
             if None in facts and (problem := partitions_problem(table, *map(_partitions, facts))) is not None:
                 raise problem
 
+    async def look_at_cases(self, tables: list[Table]) -> None:
+        """Raises Unreachable; TopicChanged when a table has nowhere to keep its cases."""
+        found = await asyncio.to_thread(self._topics.describe, [table.cases_topic for table in tables])
+        for table in tables:
+            if table.cases_topic not in found:
+                raise cases_problem(table)
+
     async def topics_of(self, table: Table) -> TableTopics:
         """Which topics a table has now. Raises Unreachable; TopicChanged when they do not fit each other."""
         capture, truth = await self._facts(table)
@@ -79,6 +86,7 @@ async def run_decide(settings: Settings, project: Project, name: str, metrics_po
 
     async def plans() -> dict[str, DecidePlan]:
         await kafka.look(tables)
+        await kafka.look_at_cases(tables)
         return {
             table.capture_topic: await asyncio.to_thread(_decide_plan, table, kafka, registry, settings, project)
             for table in tables
@@ -88,7 +96,8 @@ async def run_decide(settings: Settings, project: Project, name: str, metrics_po
     if found is not None:
         metrics = DecideMetrics(worker.registry, [table.table for table in tables])
         log = TruthLog(settings.kafka.bootstrap_servers)
-        system_of = {table.capture_topic: table.owner.system for table in tables}
+        # A table of several writers is known as of nothing yet: each of them would have to be marked (ARCHITECTURE).
+        system_of = {table.capture_topic: table.owner.system for table in tables if table.owner is not None}
         beats = HeartbeatLog(settings.kafka.bootstrap_servers, sorted({*map(heartbeat_topic, system_of.values())}))
         watermarks = Watermarks(beats, registry, system_of)
         handler = DecideHandler(
@@ -113,9 +122,9 @@ def _decide_plan(
             file=str(truth_schema_path(settings, table.table)),
             hint="run: trueup apply",
         )
-    hole = unavailable_value(kafka.cluster_id, table.owner.system)
+    hole, *more_holes = (unavailable_value(kafka.cluster_id, system) for system in table.systems)
     try:
-        return DecidePlan(table, TruthCodec(schema, schema_id), hole, project.functions)
+        return DecidePlan(table, TruthCodec(schema, schema_id), hole, project.functions, more_holes=more_holes)
     except ValueError as error:
         raise _not_applied(table, settings, error) from error
 

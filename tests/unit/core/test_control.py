@@ -1,12 +1,27 @@
 """Control records: who is obeyed, when, and how a batch is cut at them."""
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from tests.envelopes import change, log_record
-from trueup.core.control import PROOF_HEADER, Sweep, is_control, order_of, segments, sweep_record
+from trueup.core.control import (
+    CONTROL_HEADER,
+    DECISION_HEADER,
+    PROOF_HEADER,
+    DecisionOrder,
+    Sweep,
+    decision_record,
+    is_control,
+    order_of,
+    proof_of,
+    segments,
+    sweep_record,
+)
 from trueup.core.decode import EPOCH_HEADER, decode
 from trueup.core.ordering import Guard
+from trueup.core.sweep import brought_by_letter
+from trueup.model.case import CaseDecision
 from trueup.model.decision import Outcome, Reject, Skip
 from trueup.model.event import Ignorable, LogRecord
 
@@ -52,6 +67,67 @@ def test_one_that_was_not_written_for_this_place_is_a_dead_letter(record: LogRec
     answer = order_of(record, Guard(1), IDENTITY)
     assert isinstance(answer, Reject)
     assert answer.error_class == "ControlForged"
+
+
+KEY = b'{"order_id":1}'
+DECISION = CaseDecision(
+    id="d1",
+    case="orders/1/0/1",
+    based_on=("00", "01"),
+    take="B",
+    because="asked",
+    by="fatima",
+    at_us=5,
+    set={"a": None},
+)
+
+
+def decision_at(offset: int, epoch: int = 1) -> LogRecord:
+    made = decision_record(TOPIC, 0, epoch, IDENTITY, KEY, DECISION)
+    return replace(made, offset=offset, timestamp_ms=1_000)
+
+
+def test_a_decision_is_met_as_it_was_made() -> None:
+    assert is_control(decision_at(7))
+    assert order_of(decision_at(7), Guard(1), IDENTITY) == DecisionOrder(1, 7, 1_000_000, KEY, DECISION)
+
+
+def test_a_decision_of_an_epoch_that_is_over_is_not_obeyed() -> None:
+    assert order_of(decision_at(7), Guard(2), IDENTITY) == Skip(Outcome.IGNORED, "epoch is over")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        replace(decision_at(7), key=b'{"order_id":2}'),
+        replace(decision_at(7), key=None),
+        replace(decision_at(7), partition=1),
+        replace(sweep_at(7), key=KEY),
+        with_header(decision_at(7), EPOCH_HEADER, b"2"),
+        with_header(decision_at(7), CONTROL_HEADER, b"sweep"),
+        with_header(decision_at(7), DECISION_HEADER, msgspec.json.encode(replace(DECISION, take="A"))),
+        with_header(decision_at(7), DECISION_HEADER, b"{}"),
+    ],
+    ids=["key", "no key", "partition", "a sweep with a key", "epoch", "kind", "content", "no decision"],
+)
+def test_a_decision_that_was_tampered_with_is_a_dead_letter(record: LogRecord) -> None:
+    assert isinstance(order_of(record, Guard(1), IDENTITY), Reject)
+
+
+def test_a_proof_does_not_make_any_json_a_decision() -> None:
+    content = b'{"id":1}'
+    record = with_header(decision_at(7), DECISION_HEADER, content)
+    record = with_header(record, PROOF_HEADER, proof_of(TOPIC, 0, 1, IDENTITY, KEY, content))
+    answer = order_of(record, Guard(1), IDENTITY)
+    assert isinstance(answer, Reject)
+    assert "no decision" in answer.reason
+
+
+def test_a_refused_decision_brought_no_key() -> None:
+    """Its dead letter has a key and an epoch, as the letter of a change has."""
+    headers = dict(decision_at(7).headers)
+    assert not brought_by_letter(KEY, headers, 1)
+    assert brought_by_letter(KEY, {EPOCH_HEADER: b"1"}, 1)
 
 
 def test_one_of_a_topic_that_was_made_anew_is_not_obeyed() -> None:

@@ -27,7 +27,7 @@ from trueup.core.decode import EnvelopeDecoder
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import BatchDecision, DecidePlan, decide, decide_batch
 from trueup.core.truth_codec import hash_row
-from trueup.model.decision import DELETED_HASH, Apply, Decision, Escalate, Held, Outcome, Reject, Skip
+from trueup.model.decision import DELETED_HASH, Apply, Decision, Held, Outcome, Reject, Skip
 from trueup.model.errors import SourceWentBack
 from trueup.model.event import LogRecord, Op, Position
 from trueup.model.registration import Check
@@ -69,8 +69,7 @@ def batch(*records: LogRecord, plan: DecidePlan = PLAN, guard: Guard | None = No
     assert sum(answer.counts.values()) == len(records), "each record ends in exactly one outcome"
     assert answer.counts.keys() == set(Outcome)
     assert answer.counts[Outcome.APPLIED] == len(answer.truths)
-    dead = answer.counts[Outcome.REJECTED] + answer.counts[Outcome.ESCALATED]
-    assert dead == len(answer.dead)
+    assert answer.counts[Outcome.REJECTED] == len(answer.dead)
     return answer
 
 
@@ -336,10 +335,10 @@ def test_two_contents_of_one_version_are_a_case_and_the_held_one_stays() -> None
     second = order(row_version=4, customer=SECRET)
     answer = batch(change(0, row=first), change(1, "u", second), plan=orders_plan(BY_COUNTER))
     assert counts(answer) == {Outcome.APPLIED: 1, Outcome.ESCALATED: 1}
-    (record, why), *_ = answer.dead
-    assert record.offset == 1
-    assert isinstance(why, Escalate)
-    assert SECRET not in f"{why.rule} {why.reason} {why.hint}"
+    (case,) = answer.cases.values()
+    assert case.id == "orders/1/0/1"
+    assert SECRET not in f"{case.rule} {case.reason}"
+    assert [side.row and side.row["customer"] for side in case.sides] == ["Ada", SECRET]
     assert [truth.row for truth in answer.truths] == [first]
 
 

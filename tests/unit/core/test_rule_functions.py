@@ -23,6 +23,7 @@ from trueup.core.decode import EnvelopeDecoder
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import DecidePlan, decide_batch
 from trueup.core.rules import check_row, compile_table_checks
+from trueup.model.case import CaseStatus
 from trueup.model.decision import Escalate, Outcome, Reject
 from trueup.model.registration import Check, Table, Violation
 from trueup.model.rule_function import RuleFunction
@@ -162,12 +163,13 @@ def test_a_rule_that_always_raises_ends_every_record_and_stops_nothing() -> None
     assert [why.error_class for _, why in batch.dead] == ["RuleRaised"] * 5
 
 
-def test_an_escalated_row_is_a_dead_letter_and_its_correction_is_applied() -> None:
+def test_an_escalated_row_is_a_case_and_its_correction_supersedes_it() -> None:
     judged = plan(lambda row: "odd" if row["amount"] < 0 else None, on_violation="escalate")
     records = [change(0, "c", order(1, amount="-1.00")), change(1, "u", order(1, amount="1.00"))]
     batch = decide_batch(records, {}, Guard(), judged)
     assert (batch.counts[Outcome.ESCALATED], batch.counts[Outcome.APPLIED]) == (1, 1)
-    assert [why.error_class for _, why in batch.dead] == ["Undecided: rule looks_right"]
+    assert not batch.dead
+    assert [(case.rule, case.status) for case in batch.cases.values()] == [("rule looks_right", CaseStatus.SUPERSEDED)]
 
 
 def test_a_flag_travels_in_the_truth() -> None:

@@ -135,7 +135,7 @@ def test_every_problem_has_a_cure() -> None:
     ],
 )
 def test_a_server_that_cannot_be_captured(server: SourceServer, role: CaptureRole | None, says: str) -> None:
-    (problem,) = problems_with_server(TABLE, server, role, "capture")
+    (problem,) = problems_with_server(TABLE, "shop", server, role, "capture")
     assert says in problem.primary
 
 

@@ -26,15 +26,16 @@ def test_the_topics_of_a_table_and_of_its_system() -> None:
         "shop.public.orders",
         "trueup.truth.orders",
         "trueup.dead_letters.orders",
+        "trueup.cases.orders",
         "shop.trueup.heartbeat",
         "__debezium-heartbeat.shop",
         "shop.trueup.signal",
     }
 
 
-def test_truth_is_compacted_and_everything_else_is_deleted_by_age() -> None:
+def test_truth_and_cases_are_compacted_and_everything_else_is_deleted_by_age() -> None:
     compacted = {name for name, spec in specs().items() if spec.config["cleanup.policy"] == "compact"}
-    assert compacted == {"trueup.truth.orders"}
+    assert compacted == {"trueup.truth.orders", "trueup.cases.orders"}
     assert all("retention.ms" in spec.config for name, spec in specs().items() if name not in compacted)
 
 

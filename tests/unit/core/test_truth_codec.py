@@ -7,7 +7,19 @@ import msgspec
 import pytest
 
 from tests.envelopes import CAPTURED, ORDERS, TRUTH_SCHEMA_ID, key_of, order, orders_codec
-from trueup.core.truth_codec import HELD_SLICE, TruthReader, hash_row, peek, peek_version
+from tests.several_writers import table_of
+from trueup.core.truth_codec import (
+    HELD_SLICE,
+    TruthCodec,
+    TruthReader,
+    hash_row,
+    held_whole,
+    operation_of,
+    peek,
+    peek_origin,
+    peek_version,
+    published_again,
+)
 from trueup.core.truth_schema import truth_schema
 from trueup.model.decision import DELETED_HASH, Held, TruthRecord
 from trueup.model.event import Op, Position
@@ -113,3 +125,53 @@ def test_a_reader_asks_for_schemas_before_it_reads() -> None:
     assert reader().unknown_ids(values) == set()
     with pytest.raises(KeyError):
         empty.decode(b"", values[0])
+
+
+# --- several writers --------------------------------------------------------------------------------------------------
+
+SHARED = table_of("escalate")
+SHARED_CODEC = TruthCodec(truth_schema(SHARED, CAPTURED), 43)
+
+
+@pytest.mark.parametrize("origin", ["shop", "a", "x" * 40, None])
+def test_the_origin_stands_next_to_the_hash_and_comes_back(origin: str | None) -> None:
+    record = msgspec.structs.replace(truth(), origin=origin)
+    value = SHARED_CODEC.encode(record)
+    assert peek_origin(value) == origin
+    made = TruthReader()
+    made.learn(43, truth_schema(SHARED, CAPTURED))
+    assert made.decode(record.key, value).origin == origin
+    assert held_whole(value) == Held(record.version, record.content_hash, record=value, origin=origin)
+
+
+@pytest.mark.parametrize("op", list("rcud"))
+def test_a_record_of_a_time_before_several_writers_has_no_origin(op: str) -> None:
+    value = CODEC.encode(msgspec.structs.replace(truth(), op=Op(op)))
+    assert peek_origin(value) is None
+    assert operation_of(value) is Op(op)
+
+
+@pytest.mark.parametrize("codec", [CODEC, SHARED_CODEC], ids=["one owner", "several writers"])
+@pytest.mark.parametrize("origin", ["shop", None])
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("time_us", [0, -1, 63, 64, -(2**62), 1_767_607_200_123_456])
+def test_a_record_published_again_differs_in_version_time_and_perhaps_origin_alone(
+    codec: TruthCodec, origin: str | None, keep: bool, time_us: int
+) -> None:
+    table = SHARED if codec is SHARED_CODEC else ORDERS
+    record = msgspec.structs.replace(truth(), origin=origin if codec is SHARED_CODEC else None)
+    again = published_again(codec.encode(record), make_version(4, 90, 2), time_us, origin=keep)
+    made = TruthReader()
+    made.learn(codec.schema_id, truth_schema(table, CAPTURED))
+    assert made.decode(record.key, again) == msgspec.structs.replace(
+        record,
+        version=make_version(4, 90, 2),
+        commit_time_us=time_us,
+        row_bytes=None,
+        origin=record.origin if keep else None,
+    )
+    assert operation_of(again) is Op.UPDATE
+
+
+def test_bytes_that_are_known_are_not_made_again() -> None:
+    assert CODEC.encode(msgspec.structs.replace(truth(), encoded=b"as they are")) == b"as they are"

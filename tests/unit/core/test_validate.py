@@ -58,6 +58,16 @@ def test_a_key_that_is_no_json_object_is_rejected(key: bytes) -> None:
     assert error_class(checked(change(0, key=key))) == "KeyMalformed"
 
 
+@pytest.mark.parametrize("key", [b'{"order_id":2,"order_id":1}', b'{"order_id":1, "order_id":1}'])
+def test_f41_a_key_that_names_a_column_twice_is_rejected(key: bytes) -> None:
+    assert error_class(checked(change(0, key=key))) == "KeyMalformed"
+
+
+@pytest.mark.parametrize("key", [b'{"order_id": 1}', b'{"order_id":1.50}', b'{"order_id":"\\u00fc"}'])
+def test_a_key_written_in_another_way_is_none_that_names_a_column_twice(key: bytes) -> None:
+    assert checked(change(0, key=key)) is None
+
+
 @pytest.mark.parametrize("key", [b"{}", b'{"id":1}', b'{"order_id":1,"line":2}', b'{"ORDER_ID":1}'])
 def test_a_key_with_other_columns_is_rejected(key: bytes) -> None:
     assert error_class(checked(change(0, key=key))) == "KeyChanged"

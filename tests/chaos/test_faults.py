@@ -1,30 +1,42 @@
-"""The kill suite: `make chaos-kills`. Workers are killed, stopped, told to end, robbed of their state, under load."""
+"""`make chaos`: every fault of a process, a part or a connection, done to a loaded pipeline; then a new replica."""
 
 import random
 import threading
 
 import pytest
 
-from tests.chaos.conftest import Book
+from tests.chaos.conftest import Book, Rigs
 from tests.chaos.faults import FAULTS
 from tests.chaos.findings import Report
 from tests.chaos.rig import Rig
 from tests.chaos.scenario import run
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 NEW_REPLICA = "latecomer"
 
 
-def test_fault(rig: Rig, book: Book, seed: str, fault: str, round_number: int) -> None:
-    book(run(rig, f"{fault} {FAULTS[fault].__name__}, round {round_number}", FAULTS[fault], seed))
+def test_fault(rigs: Rigs, book: Book, seed: str, fault: str, round_number: int) -> None:
+    """Faults of one rig share it; with more brokers comes another."""
+    chosen = FAULTS[fault]
+    name = f"{fault} {chosen.inject.__name__}, round {round_number}"
+    rig = rigs.of(chosen.brokers)
+    try:
+        report = run(rig, name, chosen.inject, seed, still_s_max=chosen.still_s_max)
+    except Exception:
+        rigs.stop()
+        raise
+    rigs.keep(report)
+    book(report)
 
 
-def test_a_new_replica_is_filled_from_the_truth_topics_alone(rig: Rig, book: Book, seed: str) -> None:
-    """Registered after all faults, with a database of its own. Nothing else writes meanwhile: what would be captured
-    while it is filled could only be the sources read again.
+def test_new_replica(rigs: Rigs, book: Book, seed: str) -> None:
+    """Filled from the truth topics alone, after all faults, with a database of its own.
+
+    Nothing else writes meanwhile: what would be captured while it is filled could only be the sources read again.
     """
+    rig = rigs.of(1)
     tables = list(rig.project().tables.values())
     captured = {table.table: rig.committed_records(table.capture_topic) for table in tables}
     rig.add_replica(NEW_REPLICA)
@@ -37,7 +49,7 @@ def test_a_new_replica_is_filled_from_the_truth_topics_alone(rig: Rig, book: Boo
             assert rig.apply_totals(NEW_REPLICA, table.truth_topic) == truths, table.table
         return True
 
-    eventually(filled, within_s=120, what=f"every truth is applied at {NEW_REPLICA}")
+    eventually(filled, within_s=180, what=f"every truth is applied at {NEW_REPLICA}")
     assert {table.table: rig.committed_records(table.capture_topic) for table in tables} == captured
     book(run(rig, "new replica from the truth topics alone, then live", wait_a_while, seed))
 

@@ -1,0 +1,195 @@
+"""People who decide cases, and the model of what must come of everything in the capture topic, decisions included.
+
+The model walks the log once, at the end. Whether a decision was obeyed it takes from what was committed, and asks of
+each whether that was right: one that was obeyed took what was there, one that was not had been overtaken.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tests.simulation import tables
+from tests.simulation.log import Offered, SimulatedLog
+from tests.simulation.source import Effect
+from trueup.core.cases import decode_case
+from trueup.core.control import decision_record
+from trueup.model.case import Case, CaseDecision, Side
+from trueup.model.version import epoch_of, offset_of
+from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
+
+CAPTURE_IDENTITY = "capture-id"
+_TIMEOUT_S = 30.0
+
+
+class Image(NamedTuple):
+    """An undecided row, and where it was captured."""
+
+    epoch: int
+    offset: int
+    row: tables.Row
+    is_unsure: bool = False
+
+
+class Declined(NamedTuple):
+    """A row that a person kept out, which is not asked about again until something else is accepted.
+
+    A refused change leaves a mark in the local store, so that the row before it is published once more when the owner
+    takes the change back; lost with the store, it is not. Then nobody can say whether something was accepted since.
+    """
+
+    epoch: int
+    row: tables.Row
+    is_marked: bool = False
+    is_unsure: bool = False
+
+
+class Told(NamedTuple):
+    """A decision in the log, and the case as its author saw it."""
+
+    seen: Case
+    decision: CaseDecision
+    order_id: int
+    epoch: int
+
+
+class Model:
+    """What must be accepted, and what must wait, once everything is decided."""
+
+    def __init__(self, log: SimulatedLog) -> None:
+        self._log = log
+        self._entries: dict[tuple[int, int], Effect | Told] = {}
+        self.obeyed: set[str] = set()
+        self.accepted: dict[int, tables.Row | None] = {}
+        self.waiting: dict[int, Image] = {}
+        self._declined: dict[int, Declined] = {}
+        self._epochs = [0] * tables.PARTITIONS
+
+    def add(self, partition: int, offset: int, entry: Effect | Told) -> None:
+        self._entries[partition, offset] = entry
+
+    def walk(self) -> None:
+        """Everything that was captured and decided, in the order of the log."""
+        for (partition, offset), entry in sorted(self._entries.items()):
+            if isinstance(entry, Effect):
+                self._epochs[partition] = max(self._epochs[partition], entry.epoch)
+                self._captured(entry, offset)
+            else:
+                self._told(entry, partition, offset)
+
+    def _captured(self, effect: Effect, offset: int) -> None:
+        row, order_id = effect.row, effect.order_id
+        declined = self._declined.get(order_id)
+        if row is not None and row[1] < 0:  # a dead letter
+            if declined is not None:
+                self._declined[order_id] = declined._replace(is_marked=True)
+        elif row is None or row[1] <= tables.AMOUNT_UNDECIDED_ABOVE or row == self.accepted.get(order_id):
+            self._accept(effect)
+        elif order_id in self.waiting or declined is None or declined[:2] != (effect.epoch, row):
+            self.waiting[order_id] = Image(effect.epoch, offset, row)
+        elif declined.is_unsure:
+            self.waiting[order_id] = Image(effect.epoch, offset, row, is_unsure=True)
+
+    def _accept(self, effect: Effect) -> None:
+        order_id, declined = effect.order_id, self._declined.get(effect.order_id)
+        is_same = effect.row == self.accepted.get(order_id) and order_id not in self.waiting
+        if declined is None or not is_same or declined.epoch != effect.epoch:
+            self._declined.pop(order_id, None)
+        elif declined.is_marked:
+            self._declined[order_id] = declined._replace(is_unsure=True)
+        self.accepted[order_id] = effect.row
+        self.waiting.pop(order_id, None)
+
+    def _told(self, told: Told, partition: int, offset: int) -> None:
+        held, came = told.seen.sides
+        image = self.waiting.get(told.order_id)
+        what = f"the decision at offset {offset} about {told.seen.id}"
+        if told.decision.id not in self.obeyed:
+            if (
+                image is not None
+                and not image.is_unsure
+                and told.epoch >= self._epochs[partition]
+                and self._is_last(came, partition, offset)
+            ):
+                self._log.world.finding(f"{what} was not obeyed, and nothing had changed")
+            return
+        if image is None or _row(came) != image.row or _row(held) != self.accepted.get(told.order_id):
+            self._log.world.finding(f"{what} was obeyed, and was about something else")
+        elif told.decision.take == "B":
+            self.accepted[told.order_id] = image.row
+            self._declined.pop(told.order_id, None)
+        else:
+            self._declined[told.order_id] = Declined(told.epoch, image.row)
+        self.waiting.pop(told.order_id, None)
+
+    def _is_last(self, came: Side, partition: int, offset: int) -> bool:
+        """Whether no record of the key lies between the image and the decision."""
+        records = self._log.partitions[tables.ORDERS.capture_topic, partition].committed(below=offset)
+        decided = next(
+            r for r in self._log.partitions[tables.ORDERS.capture_topic, partition].committed() if r.offset == offset
+        )
+        return max((r.offset for r in records if r.key == decided.key), default=-1) == offset_of(came.order)
+
+    def check_cases(self) -> None:
+        """The cases that are open are those that must wait, with both images."""
+        found: dict[bytes, Case] = {}
+        for number in range(tables.PARTITIONS):
+            for record in self._log.partitions[tables.ORDERS.cases_topic, number].committed():
+                found[record.key or b""] = decode_case(record.value or b"")
+        is_open = {key: case for key, case in found.items() if case.is_open}
+        for order_id in [order_id for order_id, image in self.waiting.items() if image.is_unsure]:
+            if tables.key_of(order_id) not in is_open:
+                del self.waiting[order_id]
+        must = {tables.key_of(order_id): (self.accepted.get(order_id), i) for order_id, i in self.waiting.items()}
+        for key in is_open.keys() ^ must.keys():
+            state = "is open" if key in is_open else "is lost"
+            self._log.world.finding(f"the case of {key.decode()} {state}")
+        for key in is_open.keys() & must.keys():
+            held, came = is_open[key].sides
+            accepted, image = must[key]
+            if (_row(held), _row(came), epoch_of(came.order)) != (accepted, image.row, image.epoch):
+                self._log.world.finding(f"the case of {key.decode()} has {held} and {came}, the model {must[key]}")
+
+
+def _row(side: Side) -> tables.Row | None:
+    return None if side.row is None else (side.row["order_id"], side.row["amount"], side.row["note"])
+
+
+class Desk:
+    """Looks at what is committed and writes decisions, as `trueup cases decide` does."""
+
+    def __init__(self, log: SimulatedLog, model: Model) -> None:
+        self._log, self._model = log, model
+        self._rng = log.world.rng
+        self._count = 0
+
+    def look(self) -> Case | None:
+        """Some open case."""
+        found: dict[bytes, Case] = {}
+        for number in range(tables.PARTITIONS):
+            records, _ = self._log.partitions[tables.ORDERS.cases_topic, number].read(0, 1_000)
+            found |= {record.key or b"": decode_case(record.value or b"") for record in records}
+        waiting = [case for case in found.values() if case.is_open]
+        return self._rng.choice(waiting) if waiting else None
+
+    def decide(self, seen: Case) -> None:
+        """Writes a decision about a case as it was seen."""
+        topic = tables.ORDERS.capture_topic
+        _, metadata = self._log.committed.get((DECIDE_GROUP, topic, seen.partition), (0, ""))
+        epoch = PartitionMemory.read(metadata).guard.epoch
+        self._count += 1
+        decision = CaseDecision(
+            id=str(self._count),
+            case=seen.id,
+            based_on=seen.versions,
+            take=self._rng.choice("AB"),
+            because="seen",
+            by="desk",
+            at_us=0,
+        )
+        record = decision_record(topic, seen.partition, epoch, CAPTURE_IDENTITY.encode(), seen.key.encode(), decision)
+        producer = self._log.init_producer("desk")
+        offered = Offered(record.key, record.value, record.headers)
+        offset = self._log.append("desk", producer, _TIMEOUT_S, (topic, seen.partition), [offered])
+        order_id = int(seen.key.removeprefix('{"order_id":').removesuffix("}"))
+        self._model.add(seen.partition, offset, Told(seen, decision, order_id, epoch))
+        self._log.end("desk", producer, commit=True)
