@@ -52,8 +52,27 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 .PHONY: demo
-demo: setup ## The whole pipeline on two live databases, with kills and a proof; KEEP=1 leaves it running
-	$(BIN)/trueup demo $(if $(KEEP),--keep)
+demo: setup ## The whole pipeline on two live databases, with kills and a proof; KEEP=1 leaves it running, OBSERVE=1 adds Prometheus
+	$(BIN)/trueup demo $(if $(KEEP),--keep) $(if $(OBSERVE),--observe)
+
+# A package of Debian and Ubuntu, unpacked and not installed: nothing starts, nobody has to be root.
+PROMETHEUS_HOME = $${TRUEUP_CACHE_DIR:-$$HOME/.cache/trueup}/prometheus
+.PHONY: prometheus
+prometheus: ## Bring Prometheus and promtool into the cache, where they are not installed; no root
+	@home="$(PROMETHEUS_HOME)"
+	if PATH="$$PATH:$$home/usr/bin" command -v promtool >/dev/null; then exit 0; fi
+	if ! command -v apt-get >/dev/null; then
+		echo 'prometheus: there is no apt-get here.' >&2
+		echo '  cure: put prometheus and promtool on the PATH' >&2
+		exit 1
+	fi
+	packages=$$(mktemp -d)
+	trap 'rm -rf "$$packages"' EXIT
+	cd "$$packages"
+	apt-get download -qq -o APT::Sandbox::User="$$(id -un)" prometheus
+	mkdir -p "$$home"
+	dpkg-deb -x prometheus_*.deb "$$home"
+	echo "prometheus: unpacked into $$home" >&2
 
 .PHONY: stack-up
 stack-up: setup ## Start the local stack: Kafka, Connect, registry, three Postgres servers

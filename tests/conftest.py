@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 import hypothesis
 import pytest
 
-NEEDS_SERVERS = ("integration", "kafka")
+NEEDS_SERVERS = ("integration", "kafka", "promtool")
 
 # No deadline per example: it fails on a busy machine and proves nothing. pytest-timeout bounds the test.
 hypothesis.settings.register_profile("dev", max_examples=100, deadline=None, print_blob=True)
@@ -83,7 +83,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ]
     if skipped:
         terminalreporter.write_line(
-            f"{len(skipped)} tests did not run because their servers did not start; --require-servers makes them fail",
+            f"{len(skipped)} tests did not run because what they need was not there; --require-servers makes them fail",
             yellow=True,
         )
 

@@ -45,10 +45,14 @@ class ScratchPipeline:
             for statement in statements:
                 self.system.execute(statement.replace("{0}", self.name))
 
-    def register(self, table: str, key: str, columns: list[str]) -> None:
+    def register(self, table: str, key: str, columns: list[str], more: str = "") -> None:
         """A table with a copy. `key` as YAML; `columns` are compared, the first is shown as the row's name."""
+        self.compare(table, columns)
+        self.system.register(table, key, f"replicas: [{{replica: {REPLICA}}}]\n{more}")
+
+    def compare(self, table: str, columns: list[str]) -> None:
+        """From now on these columns are compared."""
         self._columns[table] = columns
-        self.system.register(table, key, f"replicas: [{{replica: {REPLICA}}}]\n")
 
     def start(self) -> None:
         applied = self.trueup("apply")
@@ -57,6 +61,10 @@ class ScratchPipeline:
 
     def stop(self) -> None:
         self._workers.stop()
+
+    def kill(self, worker: str) -> None:
+        """SIGKILL; it is started again."""
+        self._workers.kill(worker)
 
     def trueup(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -67,6 +75,14 @@ class ScratchPipeline:
             timeout=120,
             check=False,
         )
+
+    def dsn(self, database: str) -> str:
+        return self._folder.dsn(database)
+
+    def log(self, worker: str) -> str:
+        """What a worker said, here and before."""
+        path = self._folder.state_dir / "logs" / f"worker-{worker}.log"
+        return path.read_text(encoding="utf-8", errors="replace")
 
     def source(self, table: str) -> Texts:
         return self._texts("shop", table)
@@ -110,6 +126,10 @@ class ScratchPipeline:
         ran = self.trueup("deadletters", "list", "--json", *chosen)
         assert ran.returncode == 0, ran.stderr
         return [json.dumps(letter) for letter in json.loads(ran.stdout)["dead_letters"] if not letter["superseded"]]
+
+    def problems(self) -> list[dict[str, str]]:
+        """What `trueup status` says is wrong."""
+        return list(json.loads(self.trueup("status", "--json").stdout)["problems"])
 
     def clean(self, table: str) -> None:
         """`trueup verify` agrees."""

@@ -57,14 +57,15 @@ class Model:
 
     def __init__(self, log: SimulatedLog) -> None:
         self._log = log
-        self._entries: dict[tuple[int, int], Effect | Told] = {}
+        self._entries: dict[tuple[int, float], Effect | Told] = {}
         self.obeyed: set[str] = set()
         self.accepted: dict[int, tables.Row | None] = {}
         self.waiting: dict[int, Image] = {}
         self._declined: dict[int, Declined] = {}
         self._epochs = [0] * tables.PARTITIONS
 
-    def add(self, partition: int, offset: int, entry: Effect | Told) -> None:
+    def add(self, partition: int, offset: float, entry: Effect | Told) -> None:
+        """What happened at an offset, or between two."""
         self._entries[partition, offset] = entry
 
     def walk(self) -> None:
@@ -72,9 +73,9 @@ class Model:
         for (partition, offset), entry in sorted(self._entries.items()):
             if isinstance(entry, Effect):
                 self._epochs[partition] = max(self._epochs[partition], entry.epoch)
-                self._captured(entry, offset)
+                self._captured(entry, int(offset))
             else:
-                self._told(entry, partition, offset)
+                self._told(entry, partition, int(offset))
 
     def _captured(self, effect: Effect, offset: int) -> None:
         row, order_id = effect.row, effect.order_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -17,7 +17,7 @@ from tests.simulation.heartbeats import BeatName
 from tests.simulation.invariants import ApplyChecks, DecideChecks, check_copy, check_end, check_same, check_stopped
 from tests.simulation.log import SimulatedLog
 from tests.simulation.schedule import Ended, FaultKind, Process, Stuck, World
-from tests.simulation.source import Captured, Shop, Write
+from tests.simulation.source import Captured, Effect, Shop, Write
 from tests.simulation.store import Disk, Fate
 from tests.simulation.worker import Parts, Worker, capture_partitions, exits_end_their_process, truth_partitions
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
@@ -229,9 +229,21 @@ class Run:
         self.log.end("connect", epoch, commit=True)
 
     def _note_effects(self, written: list[tuple[Captured, int]]) -> None:
-        for captured, offset in written:
+        appended = [(captured, offset) for captured, offset in written if captured.topic != tables.HEARTBEATS]
+        for index, (captured, offset) in enumerate(appended):
             if captured.effect is not None:
                 self.model.add(captured.partition, offset, captured.effect)
+            if captured.gone:
+                self._truncated(captured.gone, appended[index + 1 :])
+
+    def _truncated(self, gone: Sequence[Effect], later: Sequence[tuple[Captured, int]]) -> None:
+        """In each partition before what was captured afterwards, and behind everything else."""
+        for number in range(tables.PARTITIONS):
+            end = self.log.partitions[tables.ORDERS.capture_topic, number].end
+            place = min((offset for captured, offset in later if captured.partition == number), default=end)
+            for effect in gone:
+                if effect.order_id % tables.PARTITIONS == number:
+                    self.model.add(number, place - 0.5 + effect.order_id / 100, effect)
 
     def _append(self, write: Write, epoch: int) -> list[tuple[Captured, int]]:
         """The records with their offsets."""

@@ -155,6 +155,9 @@ class SimulatedReader:
         await self._process.reach("after read bounds", connection_lost)
         return ends
 
+    async def describe_topics(self, topics: list[str]) -> list[dict[str, Any]]:
+        return [{"partitions": [tp for tp in self._log.partitions if tp[0] == topic]} for topic in topics]
+
     async def list_consumer_group_offsets(
         self, group: str, *, partitions: list[TopicPartition]
     ) -> dict[TopicPartition, OffsetAndMetadata]:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+import msgspec
 from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
@@ -20,9 +21,14 @@ from tests.simulation.worker import Parts
 from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.postgres_merge import Connection, Present
 from trueup.adapters.postgres_replica import PostgresReplica
+from trueup.core.control import DECISION_HEADER, decision_record
+from trueup.model.case import CaseDecision
 from trueup.model.errors import Retryable
+from trueup.model.event import LogRecord
+from trueup.model.registration import Table
 from trueup.model.write import BatchResult, ReplicaBatch
 from trueup.runtime.apply_agent import ApplyHandler
+from trueup.runtime.case_table import CaseTable
 from trueup.runtime.decide_agent import DecideHandler
 from trueup.runtime.lane import Batch, Handler
 from trueup.runtime.partition_memory import PartitionMemory
@@ -157,6 +163,40 @@ class CountersDoubled(Parts):
         return self._Handler(**parts)
 
 
+class CasesForgotten(Parts):
+    """A worker that takes a partition over does not read which of its keys wait for a person."""
+
+    class _Cases(CaseTable):
+        async def catch_up(self) -> None: ...
+
+    class _Handler(DecideHandler):
+        def _case_table(self, table: Table, partition: int) -> CaseTable:
+            return CasesForgotten._Cases(self._log, table, partition, 1_000, lambda *_: None)
+
+    def decide_handler(self, **parts: Any) -> DecideHandler:
+        return self._Handler(**parts)
+
+
+class DecisionsNotFenced(Parts):
+    """A decision is obeyed whatever became of the images it was based on."""
+
+    class _Handler(DecideHandler):
+        async def _obey(self, tp: TP, record: LogRecord) -> None:
+            key, owned = record.key or b"", self._owned[tp]
+            headers = dict(record.headers)
+            case = owned.cases.open.get(key)
+            if case is not None:
+                decision = msgspec.json.decode(headers[DECISION_HEADER], type=CaseDecision)
+                based_on = msgspec.structs.replace(decision, case=case.id, based_on=case.versions)
+                identity = owned.memory.topic.encode()
+                forged = decision_record(tp.topic, tp.partition, owned.memory.guard.epoch, identity, key, based_on)
+                record = msgspec.structs.replace(record, headers=forged.headers)
+            await super()._obey(tp, record)
+
+    def decide_handler(self, **parts: Any) -> DecideHandler:
+        return self._Handler(**parts)
+
+
 class IdleClaimsForgotten(Parts):
     """A worker without work does not look whether its replica crashed. Not planted at first: it was found."""
 
@@ -172,5 +212,7 @@ PLANTED: Final[tuple[type[Parts], ...]] = (
     TokenIgnored,
     ProgressOutside,
     CountersDoubled,
+    CasesForgotten,
+    DecisionsNotFenced,
     IdleClaimsForgotten,
 )

@@ -40,6 +40,20 @@ def test_rows_say_owner_order_and_copies(tmp_path: Path) -> None:
     assert copy.masked == ("email",)
 
 
+def test_several_writers_are_named_with_their_policy(tmp_path: Path) -> None:
+    writers = "writers: [shop, reporting]\nconflicts: {policy: prefer, system: shop}"
+    orders = spoiled(ORDERS, "owner: {system: shop, team: order desk}", writers)
+    orders = orders.partition("replicas:")[0]
+    reporting = "system: reporting\nkind: postgresql\ndsn: ${env:REPORTING_OWNER_DSN}\n"
+    project = write_project(tmp_path, orders=orders, system_reporting=reporting)
+    registered = read_project(project, problems_of)
+    row = authority_rows(registered)[1]
+    assert (row.owner, row.writers, row.conflicts) == ("", ("shop", "reporting"), "prefer shop")
+    assert 'system_reporting <-->|"writes, prefer shop"| table_orders' in authority_mermaid(registered)
+    _, shown, _ = run("--project", str(project))
+    assert "shop, reporting (prefer shop)" in " ".join(shown.split())
+
+
 def test_json_is_plain_data(tmp_path: Path) -> None:
     data = authority_data(read_project(write_project(tmp_path), problems_of))
     assert json.loads(json.dumps(data))["tables"][1]["copies"][0]["masked"] == ["email"]

@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 from tests.lane_fakes import run
 from trueup.adapters.kafka_connect import ConnectorStatus
 from trueup.model.errors import SlotLost, Stop, Unreachable
+from trueup.runtime.capture_metrics import CaptureMetrics
 from trueup.runtime.capture_watch import CaptureWatch
-from trueup.runtime.metrics import CaptureMetrics
 from trueup.runtime.outages import Outages
 
 RUNNING = ConnectorStatus(connector="RUNNING", tasks=("RUNNING",))

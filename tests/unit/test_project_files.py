@@ -66,6 +66,10 @@ TABLES = st.fixed_dictionaries(
         "key": st.lists(COLUMNS, min_size=1, max_size=3),
     },
     optional={
+        "writers": st.lists(NAMES, max_size=8),
+        "conflicts": st.fixed_dictionaries(
+            {"policy": st.sampled_from(["last_write_wins", "prefer"])}, optional={"system": NAMES}
+        ),
         "version": st.one_of(st.just("log"), st.fixed_dictionaries({"column": COLUMNS})),
         "cause": st.fixed_dictionaries({"column": COLUMNS}),
         "window": WINDOWS,

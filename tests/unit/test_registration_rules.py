@@ -351,7 +351,6 @@ def test_several_writers_with_a_policy_are_no_problem(table: Table) -> None:
 @pytest.mark.parametrize(
     ("changed", "field"),
     [
-        ({"writers": []}, "table"),
         ({"owner": {"system": "shop"}}, "writers"),
         ({"writers": ["shop"]}, "writers"),
         ({"writers": ["shop", "depot", "shop"]}, "writers[2]"),

@@ -9,14 +9,25 @@ import msgspec
 import pytest
 
 from tests.replica_batches import column, plan_of
-from trueup.core.rules_copy import CopyRules, mask_sha256
+from trueup.core.rules_copy import CopyRules, compile_copy, mask_sha256
 from trueup.core.type_names import catalog_name
+from trueup.model.columns import CapturedTable, Column
 from trueup.model.decision import DELETED_HASH, TruthRecord
 from trueup.model.errors import DecodeFailed
-from trueup.model.event import Op
-from trueup.model.registration import ColumnRule
+from trueup.model.event import Op, Position
+from trueup.model.registration import ColumnRule, ColumnVersion, Conflicts, Copy, Source, Table
 from trueup.model.version import make_version
+from trueup.model.write import CopyPlan
 
+SHARED = Table(
+    table="orders",
+    writers=["shop", "crm"],
+    conflicts=Conflicts(policy="last_write_wins"),
+    source=Source(table="public.orders"),
+    key=["id"],
+    version=ColumnVersion(column="at"),
+    replicas=[Copy(replica="reporting")],
+)
 COLUMNS = (
     column("id", "bigint"),
     column("amount", "numeric(14,4)"),
@@ -43,6 +54,14 @@ def truth(row: dict[str, Any] | None, key: dict[str, Any] | bytes = b'{"id": 1}'
 
 
 ROW = {"id": 1, "amount": "1.5000", "email": "a@b", "state": "open", "tags": ["x", None], "odd_name": "o"}
+
+
+def test_a_record_older_than_a_column_is_null_there_at_a_copy_and_refused_where_a_copy_is_filled_anew() -> None:
+    plan = plan_of(*COLUMNS)
+    older = {name: value for name, value in ROW.items() if name != "state"}
+    assert CopyRules(plan, complete=False).values_of(truth(older)) == (1, "1.5000", "a@b", None, ["x", None], "o")
+    with pytest.raises(DecodeFailed):
+        CopyRules(plan).write_of(truth(older), 7, b"")
 
 
 def test_without_columns_every_column_is_copied_as_it_is() -> None:
@@ -201,3 +220,50 @@ def test_types_are_brought_to_the_names_of_the_catalog(written: str, name: str) 
 def test_other_text_is_no_type(written: str) -> None:
     with pytest.raises(ValueError, match="type"):
         catalog_name(written)
+
+
+# --- at one of several writers ----------------------------------------------------------------------------------------
+
+
+def shared_plan(replica: str, *more: Column) -> CopyPlan:
+    columns = (column("id", "bigint"), column("at", "timestamp with time zone"), *more)
+    copy = SHARED.copy_at(replica)
+    assert copy is not None
+    return compile_copy(SHARED, copy, CapturedTable(table="orders", key=("id",), columns=columns))
+
+
+def test_a_writers_own_table_is_written_whole_in_its_own_types() -> None:
+    total = Column(name="total", pg_type="bigint", nullable=True, generated=True)
+    state = column("state", "public.order_state", kind="e")
+    plan = shared_plan("crm", total, state)
+    assert (plan.writer, plan.rank_column, plan.target) == (True, "at", "public.orders")
+    assert [c.name for c in plan.columns] == ["id", "at", "state"], "generated ones are computed there"
+    assert plan.columns[-1].target_type == "public.order_state"
+    elsewhere = shared_plan("reporting", total, state)
+    assert (elsewhere.writer, elsewhere.rank_column) == (False, None)
+    assert [c.target_type for c in elsewhere.columns][-2:] == ["bigint", "text"]
+
+
+def test_a_plan_of_an_ordinary_copy_is_written_down_as_before() -> None:
+    """Replicas have recorded plans of an earlier version; equal must mean equal."""
+    assert not {"writer", "rank_column"} & msgspec.to_builtins(plan_of(*COLUMNS)).keys()
+
+
+@pytest.mark.parametrize("pg_type", ["citext", "hstore"])
+def test_a_type_that_cannot_be_named_there_is_refused(pg_type: str) -> None:
+    with pytest.raises(ValueError, match="several writers"):
+        shared_plan("crm", column("odd", pg_type))
+
+
+@pytest.mark.parametrize(
+    ("origin", "position", "own", "at"),
+    [("crm", Position(3, 4), True, 4), ("shop", Position(3, 4), False, 4), (None, None, False, -1)],
+)
+def test_a_write_at_a_writer_says_whether_the_change_was_made_there(
+    origin: str | None, position: Position | None, own: bool, at: int
+) -> None:
+    record = truth({"id": 1, "at": "2026-01-05T12:00:00Z"})
+    write = CopyRules(shared_plan("crm")).write_of(
+        msgspec.structs.replace(record, origin=origin, position=position), 3, b""
+    )
+    assert (write.own, write.position) == (own, at)

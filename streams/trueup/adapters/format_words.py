@@ -77,7 +77,7 @@ ONE_NEEDED: Final[dict[str, tuple[str, ...]]] = {"Table": ("owner", "writers")}
 # Design sections 4 to 11: fields and values that later issues bring.
 NOT_YET_FIELDS: Final[dict[str, frozenset[str]]] = {
     "System": frozenset({"heartbeat"}),
-    "Table": frozenset({"policy", "evolve", "effects", "rules", "mask", "columns", "requests"}),
+    "Table": frozenset({"policy", "effects", "rules", "mask", "columns", "requests"}),
     "Check": frozenset({"rule", "when"}),
     "Copy": frozenset({"rules", "effects", "filter"}),
     "ColumnVersion": frozenset({"policy", "prefer"}),

@@ -25,12 +25,13 @@ Headers = list[tuple[str, bytes]]
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
-    """A record to write. Its partition is the partition of the capture record it comes from."""
+    """A record to write. Its partition is the partition of the capture record it comes from, unless it says another."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
 
 
 class PartitionProducer:
@@ -84,7 +85,7 @@ class PartitionProducer:
 
         1. begin; 2. records, each topic in the given order; 3. the group's offset with its metadata; 4. commit.
 
-        :return: by topic, the offset behind the last record written.
+        :return: by topic, the offset behind the last record written to the own partition.
         :raises Fenced: a newer owner exists. Any other error leaves the outcome unknown: the caller starts a new
             producer and reads the committed offset.
         """
@@ -103,30 +104,36 @@ class PartitionProducer:
         return written
 
     async def _send(self, records: Iterable[Outgoing]) -> dict[str, int]:
-        builders: dict[str, Any] = {}
-        pending: list[tuple[str, asyncio.Future[Any]]] = []
+        builders: dict[tuple[str, int], Any] = {}
+        pending: list[tuple[tuple[str, int], asyncio.Future[Any]]] = []
         for record in records:
-            builder = builders.get(record.topic)
+            place = (record.topic, self.source.partition if record.partition is None else record.partition)
+            builder = builders.get(place)
             if builder is None:
-                builder = builders[record.topic] = self._producer.create_batch()
+                builder = builders[place] = self._producer.create_batch()
             if not self._append(builder, record):
-                pending.append((record.topic, await self._submit(builder, record.topic)))
-                builder = builders[record.topic] = self._producer.create_batch()
+                pending.append((place, await self._submit(builder, *place)))
+                builder = builders[place] = self._producer.create_batch()
                 self._append(builder, record)
-        for topic, builder in builders.items():
-            pending.append((topic, await self._submit(builder, topic)))
-        written: dict[str, int] = {}
-        for topic, future in pending:
+        for place, builder in builders.items():
+            pending.append((place, await self._submit(builder, *place)))
+        written: dict[tuple[str, int], int] = {}
+        for place, future in pending:
             metadata = await future
-            written[topic] = metadata.offset
-        return {topic: offset + builders[topic].record_count() for topic, offset in written.items()}
+            written[place] = metadata.offset
+        own = self.source.partition
+        return {
+            topic: offset + builders[topic, number].record_count()
+            for (topic, number), offset in written.items()
+            if number == own
+        }
 
     @staticmethod
     def _append(builder: Any, record: Outgoing) -> bool:
         appended = builder.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers))
         return appended is not None
 
-    async def _submit(self, builder: Any, topic: str) -> asyncio.Future[Any]:
+    async def _submit(self, builder: Any, topic: str, partition: int) -> asyncio.Future[Any]:
         builder.close()
-        future: asyncio.Future[Any] = await self._producer.send_batch(builder, topic, partition=self.source.partition)
+        future: asyncio.Future[Any] = await self._producer.send_batch(builder, topic, partition=partition)
         return future

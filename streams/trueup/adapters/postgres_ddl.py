@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from trueup.adapters.postgres_sql import literal, quoted, table_name, type_name
 from trueup.model.version import VERSION_BYTES
-from trueup.model.write import REPLICA_OUTCOMES, VERSION_COLUMN, CopyPlan
+from trueup.model.write import REPLICA_OUTCOMES, VERSION_COLUMN, CopyPlan, TargetColumn
 
 _COPY_FILLFACTOR: Final = 90
 """Room for updates on the same page (HOT: no index is written). 80 to 90 is usual; more costs whole reads."""
@@ -97,6 +98,22 @@ PROGRESS_COLUMNS: Final = {
 }
 """Columns that came with time: a replica that was provisioned earlier gets them by `add_progress_column`."""
 
+ROW_VERSIONS: Final = """CREATE TABLE trueup.row_versions (
+    target text NOT NULL,
+    key bytea NOT NULL,
+    version bytea NOT NULL,
+    written_at pg_lsn,
+    PRIMARY KEY (target, key)
+) WITH (fillfactor = 80)"""
+"""Versions of users' tables, beside them: at writers only. One row per key, deleted keys included."""
+
+WRITER_RIGHTS: Final = {
+    "pg_replication_origin_session_setup(text)": "GRANT EXECUTE ON FUNCTION pg_replication_origin_session_setup(text)",
+    "pg_replication_origin_create(text)": "GRANT EXECUTE ON FUNCTION pg_replication_origin_create(text)",
+    "session_replication_role": "GRANT SET ON PARAMETER session_replication_role",
+}
+"""What a role needs to write without an echo, and how a superuser gives it: the owner of a database may not."""
+
 
 def add_progress_column(name: str) -> str:
     """For a replica that was provisioned before the column was kept there."""
@@ -109,6 +126,12 @@ def create_copy(plan: CopyPlan) -> str:
     lines.append(f"    {VERSION_COLUMN} bytea NOT NULL")
     lines.append(f"    PRIMARY KEY ({', '.join(quoted(name) for name in plan.key)})")
     return f"CREATE TABLE {table_name(plan)} (\n" + ",\n".join(lines) + f"\n) WITH (fillfactor = {_COPY_FILLFACTOR})"
+
+
+def add_columns(plan: CopyPlan, columns: Iterable[TargetColumn]) -> str:
+    """The ALTER that gives a copy columns that came at the source. No default: values come with the rows."""
+    added = ", ".join(f"ADD COLUMN {quoted(column.name)} {type_name(column.target_type)}" for column in columns)
+    return f"ALTER TABLE {table_name(plan)} {added}"
 
 
 def adopt_copy(plan: CopyPlan) -> str:

@@ -9,7 +9,7 @@ transaction. The version of a row decides, in SQL, so a replay from any point ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -57,8 +57,17 @@ class Merged(msgspec.Struct, frozen=True):
     refused: list[Refusal]
 
 
-async def merge(connection: Connection, how: Merge, writes: Sequence[Write]) -> Merged:
-    """Merge the writes; those with data the replica refuses come back. Any other error goes through."""
+MergePart = Callable[[Connection, Merge, Sequence[Write]], Awaitable[Counts]]
+
+
+async def merge(
+    connection: Connection, how: Merge, writes: Sequence[Write], merge_part: MergePart | None = None
+) -> Merged:
+    """Merge the writes; those with data the replica refuses come back. Any other error goes through.
+
+    :param merge_part: at a writer, `postgres_writer.merge_at_writer`.
+    """
+    merge_part = merge_part or _merge_part
     counts = {Outcome.APPLIED: 0, Outcome.DUPLICATE: 0, Outcome.STALE: 0}
     refused: list[Refusal] = []
     parts = [writes] if writes else []
@@ -66,7 +75,7 @@ async def merge(connection: Connection, how: Merge, writes: Sequence[Write]) -> 
         part = parts.pop()
         try:
             async with connection.transaction():
-                part_counts = await _merge_part(connection, how, part)
+                part_counts = await merge_part(connection, how, part)
         except (psycopg.Error, Unencodable) as error:
             if meaning_of(error) is not Meaning.ROW:
                 raise
@@ -91,34 +100,39 @@ async def _merge_part(connection: Connection, how: Merge, writes: Sequence[Write
     sql, plan = how.statements, how.plan
     deletes = [write for write in writes if write.deleted]
     upserts = [write for write in writes if not write.deleted] if deletes else writes
-    key_indexes = [index for index, column in enumerate(plan.columns) if column.name in plan.key]
-    key_indexes.sort(key=lambda index: plan.key.index(plan.columns[index].name))
+    key_indexes = key_indexes_of(plan)
     applied = 0
     if upserts and how.present.deleted:
         upserts = await _not_deleted_since(connection, how, upserts)
     if upserts:
-        applied += await _run(connection, sql.upsert, _arrays(plan, upserts, range(len(plan.columns))))
+        applied += await run(connection, sql.upsert, arrays_of(plan, upserts, range(len(plan.columns))))
     if deletes:
-        arrays = _arrays(plan, deletes, key_indexes)
-        await _run(connection, sql.delete, arrays)
-        applied += await _run(connection, sql.remember_deleted, arrays)
+        arrays = arrays_of(plan, deletes, key_indexes)
+        await run(connection, sql.delete, arrays)
+        applied += await run(connection, sql.remember_deleted, arrays)
     if how.present.dead_letters:
-        await _run(connection, sql.supersede, _arrays(plan, writes, ()))
+        await run(connection, sql.supersede, arrays_of(plan, writes, ()))
     if how.present.flags:
-        await _run(connection, sql.forget_flags, _arrays(plan, writes, ()))
+        await run(connection, sql.forget_flags, arrays_of(plan, writes, ()))
     if flagged := [write for write in upserts if write.flags]:
-        key, version, *key_columns = _arrays(plan, flagged, key_indexes)
+        key, version, *key_columns = arrays_of(plan, flagged, key_indexes)
         flags = binary_array("text[]", [write.flags for write in flagged])
-        await _run(connection, sql.set_flags, [key, version, flags, *key_columns])
+        await run(connection, sql.set_flags, [key, version, flags, *key_columns])
     duplicate = 0
     if applied < len(writes):
-        cursor = await connection.execute(sql.count_held.encode(), _arrays(plan, writes, key_indexes), prepare=False)
+        cursor = await connection.execute(sql.count_held.encode(), arrays_of(plan, writes, key_indexes), prepare=False)
         held = await cursor.fetchone()
         if held is None:
             raise BrokenInvariant("a count returned no row")
         duplicate = held[0] - applied  # whatever was applied is held at its version, too
     stale = len(writes) - applied - duplicate
     return {Outcome.APPLIED: applied, Outcome.DUPLICATE: duplicate, Outcome.STALE: stale}
+
+
+def key_indexes_of(plan: CopyPlan) -> list[int]:
+    """Where the key columns are among the columns, in the order of the key."""
+    indexes = [index for index, column in enumerate(plan.columns) if column.name in plan.key]
+    return sorted(indexes, key=lambda index: plan.key.index(plan.columns[index].name))
 
 
 async def _not_deleted_since(connection: Connection, how: Merge, upserts: Sequence[Write]) -> Sequence[Write]:
@@ -132,16 +146,16 @@ async def _not_deleted_since(connection: Connection, how: Merge, upserts: Sequen
     if not deleted:
         return upserts
     found = [write for write in upserts if write.key in deleted]
-    await _run(connection, how.statements.revive, _arrays(how.plan, found, ()))
+    await run(connection, how.statements.revive, arrays_of(how.plan, found, ()))
     return [write for write in upserts if write.key not in deleted or deleted[write.key] < write.version]
 
 
-async def _run(connection: Connection, statement: str, arrays: list[BinaryArray]) -> int:
+async def run(connection: Connection, statement: str, arrays: list[BinaryArray]) -> int:
     """The number of rows changed. Not prepared: the plan follows from the length of the arrays and of the table."""
     return (await connection.execute(statement.encode(), arrays, prepare=False)).rowcount
 
 
-def _arrays(plan: CopyPlan, writes: Sequence[Write], indexes: Sequence[int]) -> list[BinaryArray]:
+def arrays_of(plan: CopyPlan, writes: Sequence[Write], indexes: Sequence[int]) -> list[BinaryArray]:
     """key, version, and the columns at these indexes."""
     arrays = [
         binary_array("bytea", [write.key for write in writes]),

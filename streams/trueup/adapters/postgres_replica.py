@@ -23,6 +23,7 @@ from trueup.adapters import postgres_sql as sql
 from trueup.adapters.postgres_arrays import register_arrays
 from trueup.adapters.postgres_errors import Meaning, describe, meaning_of, translate
 from trueup.adapters.postgres_merge import Connection, Merge, Merged, Present, merge
+from trueup.adapters.postgres_writer import as_writer, merge_at_writer
 from trueup.model.errors import BrokenInvariant, DeadLetterCapReached, Fenced, Stop, TrueUpError, Unreachable
 from trueup.model.rebuild import SHADOW_PREFIX, SHADOW_SCHEMA
 from trueup.model.write import (
@@ -71,12 +72,16 @@ class PostgresReplica:
     :param name: as registered.
     :param dsn: of the writer role, which may change rows and nothing else.
     :param dead_letters_per_table_max: with more open dead letters of a copy its batches are refused.
+    :param writes_users_tables: the replica is one of several writers of a table: its log must leave out what we write.
     """
 
-    def __init__(self, name: str, dsn: str, *, dead_letters_per_table_max: int = 10_000) -> None:
+    def __init__(
+        self, name: str, dsn: str, *, dead_letters_per_table_max: int = 10_000, writes_users_tables: bool = False
+    ) -> None:
         self.name = name
         self._dsn = dsn
         self._dead_letters_max = dead_letters_per_table_max
+        self._writes_users_tables = writes_users_tables
         self._connection: Connection | None = None
         self._tokens: dict[tuple[str, int], int] = {}  # claims made on the present connection
         self._statements: dict[CopyPlan, sql.BatchStatements] = {}  # of the copies seen on it
@@ -141,7 +146,7 @@ class PostgresReplica:
                     # 1. nothing left to do
                     # 2.
                     how = Merge(batch.plan, statements, present, self._dead_letters_max)
-                    merged = await merge(connection, how, batch.writes)
+                    merged = await merge(connection, how, batch.writes, merge_at_writer if batch.plan.writer else None)
                     # 3.
                     result = _result(batch, merged)
                     if result.refused:
@@ -202,8 +207,20 @@ class PostgresReplica:
 
     async def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = await connect(self.name, self._dsn, application_name=f"trueup apply {self.name}")
+            opened = await connect(self.name, self._dsn, application_name=f"trueup apply {self.name}")
+            if self._writes_users_tables:
+                await self._become_writer(opened)
+            self._connection = opened
         return self._connection
+
+    async def _become_writer(self, connection: Connection) -> None:
+        try:
+            await as_writer(connection)
+        except BaseException as error:
+            await connection.close()
+            if isinstance(error, psycopg.Error):
+                raise translate(error, self.name, "replication origin") from error
+            raise
 
     async def _prepared(self, connection: Connection, plan: CopyPlan) -> sql.BatchStatements:
         """The statements of a copy, once it is known that its table was made as the plan says."""

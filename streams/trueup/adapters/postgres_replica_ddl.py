@@ -5,7 +5,7 @@ What would touch data nobody allowed to be touched is refused, with the statemen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -16,10 +16,10 @@ from trueup.adapters.postgres_merge import Connection
 from trueup.adapters.postgres_rebuild import find_shadow, refusal
 from trueup.adapters.postgres_rebuild_sql import forget_shadow, record_again
 from trueup.adapters.postgres_replica import find_recorded
-from trueup.adapters.postgres_sql import quoted, table_name
-from trueup.model.errors import UnsafeChange
-from trueup.model.rebuild import Rebuild, shadow_of
-from trueup.model.write import VERSION_COLUMN, CopyPlan
+from trueup.adapters.postgres_sql import INSTANCE, quoted, table_name
+from trueup.model.errors import Refused, UnsafeChange
+from trueup.model.rebuild import Rebuild, added_columns, shadow_of
+from trueup.model.write import VERSION_COLUMN, CopyPlan, TargetColumn
 
 _WRITABLE: Final = ("progress", "deleted_keys", "dead_letters", "flags")
 _READABLE: Final = ("copies",)
@@ -28,6 +28,10 @@ _COLUMNS: Final = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
 FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped"""
+
+_HIDES_ROWS: Final = """
+SELECT c.relrowsecurity AND NOT r.rolbypassrls AND NOT r.rolsuper FROM pg_catalog.pg_class c, pg_catalog.pg_roles r
+WHERE c.oid = to_regclass(%s) AND r.rolname = %s"""
 
 _UNIQUE_KEYS: Final = """
 SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_catalog.pg_index i
@@ -44,6 +48,7 @@ async def plan_replica(
     *,
     adopt: bool = False,
     rebuilds: Sequence[Rebuild] = (),
+    added: Mapping[str, Collection[str]] | None = None,
 ) -> list[str]:
     """The statements that bring a replica to the registration, in order; empty when it is there already.
 
@@ -51,33 +56,61 @@ async def plan_replica(
     unless it is among the rebuilds.
 
     :param rebuilds: of `find_rebuilds`; these copies stay as they are until they are swapped.
+    :param added: by table, columns of the source that no truth record has yet: a copy gets them by ALTER.
     """
     kept = {rebuild.new.table for rebuild in rebuilds}
     try:
         statements = await _plan_own_schema(connection, writer_role)
         schemas: set[str] = set()
+        if any(plan.writer for plan in plans):
+            statements += await _plan_writer(connection, plans[0].replica, writer_role)
         for plan in plans:
             statements += await _plan_schema(connection, plan.target_schema, writer_role, schemas)
-            if plan.table not in kept:
-                statements += await _plan_copy(connection, plan, adopt=adopt)
+            if plan.writer:
+                statements += await _plan_users_table(connection, plan, writer_role)
+                statements += await _plan_grant(connection, table_name(plan), writer_role)
+            elif plan.table not in kept:
+                fresh = (added or {}).get(plan.table, ())
+                statements += await _plan_copy(connection, plan, adopt=adopt, added=fresh)
                 statements += await _plan_grant(connection, table_name(plan), writer_role)
     except psycopg.Error as error:
         raise translate(error, plans[0].replica if plans else "", "catalog") from error
     return statements
 
 
-async def find_rebuilds(connection: Connection, plans: Sequence[CopyPlan]) -> list[Rebuild]:
-    """Copies whose rows would look different if they were made now, and copies whose table is gone."""
+async def find_rebuilds(
+    connection: Connection, plans: Sequence[CopyPlan], added: Mapping[str, Collection[str]] | None = None
+) -> list[Rebuild]:
+    """Copies whose rows would look different if they were made now, and copies whose table is gone.
+
+    :param added: as in `plan_replica`; such columns are no reason.
+    """
     found = []
     try:
         if await _exists(connection, "trueup.copies"):
             for plan in plans:
+                if plan.writer:
+                    continue  # the users' table: nothing to fill
                 if (old := await find_recorded(connection, plan)) is not None:
                     rebuild = Rebuild(old=old, new=plan, gone=not await _exists(connection, table_name(old)))
-                    found += [rebuild] if rebuild.changes else []
+                    altered = not rebuild.gone and added_columns(old, plan, (added or {}).get(plan.table, ()))
+                    found += [rebuild] if rebuild.changes and not altered else []
     except psycopg.Error as error:
         raise translate(error, plans[0].replica, "catalog") from error
     return found
+
+
+async def refuse_other_database(connection: Connection, replica: str, instance: str) -> None:
+    """A writer and the replica of its name must be one database. Raises Refused.
+
+    :param instance: of the system (`postgres_sql.INSTANCE`).
+    """
+    if await _one(connection, f"SELECT {INSTANCE}") != instance:
+        raise Refused(
+            f'replica "{replica}" is not the database of system "{replica}"',
+            detail="several systems write a table, and what the others do must get into the writer's own",
+            hint=f"correct dsn and ddl_dsn in connectors/replicas/{replica}.yaml",
+        )
 
 
 async def execute(connection: Connection, statements: Sequence[str], *, replica: str) -> None:
@@ -111,6 +144,39 @@ async def _plan_own_schema(connection: Connection, role: str) -> list[str]:
     return statements
 
 
+async def _plan_writer(connection: Connection, replica: str, role: str) -> list[str]:
+    """Raises Refused naming what only a superuser can give."""
+    function = "SELECT has_function_privilege(%s, %s, 'EXECUTE')"
+    parameter = "SELECT has_parameter_privilege(%s, %s, 'SET')"
+    missing = [
+        f"{grant} TO {quoted(role)}"
+        for right, grant in ddl.WRITER_RIGHTS.items()
+        if not await _one(connection, function if right.endswith(")") else parameter, role, right)
+    ]
+    if missing and not await _one(connection, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+        raise Refused(
+            f'role "{role}" at replica "{replica}" may not write the table of one of several writers',
+            detail="without a replication origin what it writes would be captured again",
+            hint=f"as a superuser, in this database: {'; '.join(missing)}",
+        )
+    made = [] if await _exists(connection, "trueup.row_versions") else [ddl.ROW_VERSIONS]
+    return [*missing, *made, *await _plan_grant(connection, "trueup.row_versions", role)]
+
+
+async def _plan_users_table(connection: Connection, plan: CopyPlan, role: str) -> list[str]:
+    """The table is there: it is captured. Only what it is written as is noted. Raises Refused where rows are hidden."""
+    if await _one(connection, _HIDES_ROWS, table_name(plan), role):
+        raise Refused(
+            f'table "{plan.target}" of writer "{plan.replica}" has row level security',
+            detail=f'it may hide rows from "{role}", which writes there what the others do',
+            hint=f"ALTER ROLE {quoted(role)} BYPASSRLS",
+        )
+    recorded = await find_recorded(connection, plan) if await _exists(connection, "trueup.copies") else None
+    if recorded is None:
+        return [ddl.record_copy(plan)]
+    return [] if recorded == plan else record_again(recorded, plan)
+
+
 async def _plan_schema(connection: Connection, schema: str, role: str, planned: set[str]) -> list[str]:
     if schema in planned:
         return []
@@ -123,7 +189,7 @@ async def _plan_schema(connection: Connection, schema: str, role: str, planned: 
     return statements
 
 
-async def _plan_copy(connection: Connection, plan: CopyPlan, *, adopt: bool) -> list[str]:
+async def _plan_copy(connection: Connection, plan: CopyPlan, *, adopt: bool, added: Collection[str]) -> list[str]:
     recorded = shadow = None
     if await _exists(connection, "trueup.copies"):
         recorded = await find_recorded(connection, plan)
@@ -134,10 +200,25 @@ async def _plan_copy(connection: Connection, plan: CopyPlan, *, adopt: bool) -> 
             return [*left_over, ddl.create_copy(plan), ddl.record_copy(plan)]
         await _check_adoptable(connection, plan, adopt=adopt)
         return [*left_over, ddl.adopt_copy(plan), ddl.record_copy(plan)]
+    if columns := added_columns(recorded, plan, added):
+        await _check_free(connection, plan, columns)
+        return [*left_over, ddl.add_columns(plan, columns), *record_again(recorded, plan)]
     rebuild = Rebuild(old=recorded, new=plan)
     if rebuild.changes:
         raise refusal([rebuild])
     return left_over if recorded == plan else [*left_over, *record_again(recorded, plan)]
+
+
+async def _check_free(connection: Connection, plan: CopyPlan, columns: Sequence[TargetColumn]) -> None:
+    """A column somebody made at the copy by hand is theirs, and may hold values."""
+    cursor = await connection.execute(_COLUMNS, (table_name(plan),))
+    there = {name for name, _, _ in await cursor.fetchall()}
+    if taken := [column.name for column in columns if column.name in there]:
+        raise UnsafeChange(
+            f'copy "{plan.target}" at replica "{plan.replica}" has a column of its own where the source added one',
+            detail=f"column {', '.join(taken)}",
+            hint="rename or drop it there; or list the columns of the copy, and give the new one another name",
+        )
 
 
 async def _check_adoptable(connection: Connection, plan: CopyPlan, *, adopt: bool) -> None:

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 
-from trueup.adapters.postgres_sql import literal, quoted
+from trueup.adapters.postgres_sql import INSTANCE, literal, quoted
 from trueup.model.columns import Column
 from trueup.model.errors import Refused, TrueUpError, Unreachable
 from trueup.model.source_table import (
@@ -154,11 +154,18 @@ class PostgresSource:
 
     def server(self) -> SourceServer:
         """The server and our login there."""
-        version, wal_level, database, user, lc_monetary = self._one(
+        version, wal_level, database, user, lc_monetary, instance = self._one(
             "SELECT current_setting('server_version_num')::int, current_setting('wal_level'),"
-            " current_database(), current_user, current_setting('lc_monetary')"
+            f" current_database(), current_user, current_setting('lc_monetary'), {INSTANCE}"
         )
-        return SourceServer(version=version, wal_level=wal_level, database=database, user=user, lc_monetary=lc_monetary)
+        return SourceServer(
+            version=version,
+            wal_level=wal_level,
+            database=database,
+            user=user,
+            lc_monetary=lc_monetary,
+            instance=instance,
+        )
 
     def capture_role(self, name: str) -> CaptureRole | None:
         """What a role may; None: there is none of that name."""
@@ -192,6 +199,17 @@ class PostgresSource:
                 for s, t, identity, toast in self._all(_PARTITIONS, [oid, oid])
             ),
         )
+
+    def has_values(self, schema: str, table: str, columns: Iterable[str]) -> bool:
+        """Whether any row has a value in any of the columns; True also where looking takes too long."""
+        some = " OR ".join(f"{quoted(column)} IS NOT NULL" for column in columns)
+        statement = f"SELECT EXISTS (SELECT FROM {quoted(schema)}.{quoted(table)} WHERE {some})"
+        try:
+            return bool(self._connection.execute(statement.encode()).fetchall()[0][0])
+        except pg.QueryCanceled:
+            return True
+        except psycopg.Error as exc:
+            raise _foreign(exc, self.system, "looking for values") from exc
 
     def state(self, name: str, role: str, privileges: Iterable[Privilege]) -> SourceState:
         """What of ours is there.
@@ -232,11 +250,15 @@ class PostgresSource:
     def slot(self, name: str) -> Slot | None:
         """A slot; None: there is none of that name."""
         row = self._maybe(
-            "SELECT coalesce(confirmed_flush_lsn, '0/0') - '0/0', coalesce(wal_status, '') = 'lost', active"
+            "SELECT coalesce(confirmed_flush_lsn, '0/0') - '0/0', coalesce(wal_status, '') = 'lost', active,"
+            " coalesce(restart_lsn, '0/0') - '0/0', safe_wal_size"
             " FROM pg_replication_slots WHERE slot_name = %s",
             [name],
         )
-        return None if row is None else Slot(confirmed=int(row[0]), lost=row[1], active=row[2])
+        if row is None:
+            return None
+        headroom = None if row[4] is None else int(row[4])
+        return Slot(confirmed=int(row[0]), lost=row[1], active=row[2], restart=int(row[3]), headroom_bytes=headroom)
 
     def log_end(self) -> int:
         """Where the server's log ends."""

@@ -62,6 +62,12 @@ def source_expression(column: TargetColumn) -> str:
     return f"{name}{_casts('', column.via_type, column.target_type)}"
 
 
+INSTANCE: Final = (
+    "(SELECT oid::text FROM pg_catalog.pg_database WHERE datname = current_database())"
+    " || ' ' || extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text"
+)
+"""An expression that is the same in two sessions if, and in practice only if, they are in the same database."""
+
 # --- progress ----------------------------------------------------------------------------------------------------
 
 _OUTCOME_COLUMNS: Final = ", ".join(outcome.value for outcome in REPLICA_OUTCOMES)
@@ -149,19 +155,19 @@ def batch_statements(plan: CopyPlan) -> BatchStatements:
     """Compile the statements of a copy. Raises ValueError for a name or a type that cannot be written."""
     target = bindable(literal(plan.target))
     table = bindable(table_name(plan))
-    of_keys = _unnest(())
-    of_rows = _unnest(plan.key_columns)
-    row_is_held = f"{table} t ON {_same_key(plan)}"
+    of_keys = unnested(())
+    of_rows = unnested(plan.key_columns)
+    row_is_held = f"{table} t ON {same_key(plan)}"
     return BatchStatements(
         find_deleted="SELECT d.key, d.version FROM unnest(%b::bytea[]) AS s (key) JOIN trueup.deleted_keys d"
         f" ON d.target = {target} AND d.key = s.key",
         revive=f"DELETE FROM trueup.deleted_keys d USING {of_keys}"
         f" WHERE d.target = {target} AND d.key = s.key AND d.version < s.version",
         upsert=_upsert(plan),
-        delete=f"DELETE FROM {table} t USING {of_rows} WHERE {_same_key(plan)} AND t.{VERSION_COLUMN} < s.version",
+        delete=f"DELETE FROM {table} t USING {of_rows} WHERE {same_key(plan)} AND t.{VERSION_COLUMN} < s.version",
         remember_deleted="INSERT INTO trueup.deleted_keys AS d (target, key, version)"
         f" SELECT {target}, s.key, s.version FROM {of_rows}"
-        f" WHERE NOT EXISTS (SELECT FROM {table} t WHERE {_same_key(plan)}) ORDER BY s.key"
+        f" WHERE NOT EXISTS (SELECT FROM {table} t WHERE {same_key(plan)}) ORDER BY s.key"
         " ON CONFLICT (target, key) DO UPDATE SET version = excluded.version WHERE d.version < excluded.version",
         count_held=f"SELECT count(*) FROM {of_rows} LEFT JOIN {row_is_held}"
         f" LEFT JOIN trueup.deleted_keys d ON d.target = {target} AND d.key = s.key"
@@ -171,14 +177,14 @@ def batch_statements(plan: CopyPlan) -> BatchStatements:
         forget_flags=f"DELETE FROM trueup.flags f USING {of_keys}"
         f" WHERE f.target = {target} AND f.key = s.key AND f.version < s.version",
         set_flags="INSERT INTO trueup.flags AS f (target, key, version, flags)"
-        f" SELECT {target}, s.key, s.version, s.flags::text[] FROM {_unnest(plan.key_columns, 'flags')}"
+        f" SELECT {target}, s.key, s.version, s.flags::text[] FROM {unnested(plan.key_columns, 'flags')}"
         f" JOIN {row_is_held} AND t.{VERSION_COLUMN} = s.version ORDER BY s.key"
         " ON CONFLICT (target, key) DO UPDATE SET version = excluded.version, flags = excluded.flags,"
         " flagged_at = excluded.flagged_at WHERE f.version < excluded.version",
     )
 
 
-def _unnest(columns: tuple[TargetColumn, ...], *texts: str) -> str:
+def unnested(columns: tuple[TargetColumn, ...], *texts: str) -> str:
     """The batch as a relation `s`: key, version, texts by these names, and c0, c1, ... for these columns."""
     kinds = ["bytea", "bytea", *("text" for _ in texts)]
     kinds += [type_name(transport_type(column.staged_type)) for column in columns]
@@ -188,29 +194,32 @@ def _unnest(columns: tuple[TargetColumn, ...], *texts: str) -> str:
 
 def _upsert(plan: CopyPlan) -> str:
     """Writes come sorted by key, and unnest keeps that order; two writers then lock rows in the same order."""
-    names = [_named(column.name) for column in plan.columns]
-    values = [_staged_value(index, column) for index, column in enumerate(plan.columns)]
-    set_columns = [_named(column.name) for column in plan.columns if column.name not in plan.key]
+    names = [named(column.name) for column in plan.columns]
+    values = [staged_value(index, column) for index, column in enumerate(plan.columns)]
+    set_columns = [named(column.name) for column in plan.columns if column.name not in plan.key]
     assignments = [f"{name} = excluded.{name}" for name in (*set_columns, VERSION_COLUMN)]
     return (
         f"INSERT INTO {bindable(table_name(plan))} AS t ({', '.join((*names, VERSION_COLUMN))})"
-        f" SELECT {', '.join((*values, 's.version'))} FROM {_unnest(plan.columns)}"
-        f" ON CONFLICT ({', '.join(_named(name) for name in plan.key)}) DO UPDATE SET {', '.join(assignments)}"
+        f" SELECT {', '.join((*values, 's.version'))} FROM {unnested(plan.columns)}"
+        f" ON CONFLICT ({', '.join(named(name) for name in plan.key)}) DO UPDATE SET {', '.join(assignments)}"
         f" WHERE t.{VERSION_COLUMN} < excluded.{VERSION_COLUMN}"
     )
 
 
-def _same_key(plan: CopyPlan) -> str:
+def same_key(plan: CopyPlan) -> str:
+    """The condition that row `t` is that of staged write `s`, whose c0, c1, ... are the key columns."""
     return " AND ".join(
-        f"t.{_named(column.name)} = {_staged_value(index, column)}" for index, column in enumerate(plan.key_columns)
+        f"t.{named(column.name)} = {staged_value(index, column)}" for index, column in enumerate(plan.key_columns)
     )
 
 
-def _named(name: str) -> str:
+def named(name: str) -> str:
+    """A quoted name for a statement with parameters."""
     return bindable(quoted(name))
 
 
-def _staged_value(index: int, column: TargetColumn) -> str:
+def staged_value(index: int, column: TargetColumn) -> str:
+    """Column `c<index>` of the batch as a value of the replica's column."""
     return f"s.c{index}{_casts(transport_type(column.staged_type), column.via_type, column.target_type)}"
 
 

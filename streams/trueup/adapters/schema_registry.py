@@ -63,6 +63,25 @@ class SchemaRegistry:
         data = _data(answer)
         return int(data["id"]), json.loads(data["schema"])
 
+    def ids_of(self, subject: str) -> list[int]:
+        """The ids of all versions of a subject, the oldest first; empty: there is no such subject."""
+        answer = self._request("GET", f"/subjects/{subject}/versions")
+        if answer.status_code == _NOT_FOUND:
+            return []
+        numbers = _list(answer)
+        return [int(_data(self._request("GET", f"/subjects/{subject}/versions/{n}"))["id"]) for n in numbers]
+
+    def incompatibility(self, subject: str, schema: dict[str, Any]) -> str | None:
+        """Why a schema cannot become a version of the subject, by the subject's own rule; None: it can."""
+        path = f"/compatibility/subjects/{subject}/versions"
+        answer = self._request("POST", f"{path}?verbose=true", {"schema": json.dumps(schema)})
+        if answer.status_code == _NOT_FOUND:
+            return None
+        data = _data(answer)
+        if data.get("is_compatible", False):
+            return None
+        return "; ".join(map(str, data.get("messages") or ())) or "records under the old schema could not be read"
+
     def id_of(self, subject: str, schema: dict[str, Any]) -> int | None:
         """The id of exactly this schema in a subject; None: it is not registered there."""
         answer = self._request("POST", f"/subjects/{subject}", {"schema": json.dumps(schema)})
@@ -104,6 +123,20 @@ class SchemaRegistry:
 
 
 def _data(answer: httpx.Response) -> dict[str, Any]:
+    data = _answered(answer)
+    if not isinstance(data, dict):
+        raise _no_registry(answer)
+    return data
+
+
+def _list(answer: httpx.Response) -> list[Any]:
+    data = _answered(answer)
+    if not isinstance(data, list):
+        raise _no_registry(answer)
+    return data
+
+
+def _answered(answer: httpx.Response) -> Any:
     if not answer.is_success:
         raise Refused(
             f'"{PART}" refuses {answer.request.method} {answer.request.url.path}',
@@ -111,12 +144,9 @@ def _data(answer: httpx.Response) -> dict[str, Any]:
             hint="see whether the address is that of a registry with the Confluent-compatible API, version 7",
         )
     try:
-        data = answer.json()
+        return answer.json()
     except ValueError as exc:
         raise _no_registry(answer) from exc
-    if not isinstance(data, dict):
-        raise _no_registry(answer)
-    return data
 
 
 def _no_registry(answer: httpx.Response) -> Refused:

@@ -62,6 +62,8 @@ def _walk(expected: inspect.Type, value: object, path: FieldPath, meaning: str |
                 return
             if len(value) < (expected.min_length or 0):
                 yield path, f'list "{_last(path)}" is empty', f"write at least one entry{_example(path)}"
+            if expected.max_length is not None and len(value) > expected.max_length:
+                yield path, f'list "{_last(path)}" is too long', f"write at most {expected.max_length} entries"
             for index, item in enumerate(value):
                 yield from _walk(inner, item, (*path, index), meaning)
         case _:
@@ -116,7 +118,7 @@ def _walk_struct(struct: inspect.StructType, value: object, path: FieldPath) -> 
         if field.required and name not in value and name not in meant:
             yield (*path, name), f'field "{name}" is missing in {node}', f"add it{_example((name,))}"
     needed = ONE_NEEDED.get(struct.cls.__name__, ())
-    if needed and not any(name in value or name in meant for name in needed):
+    if needed and not any(value.get(name) not in (None, []) or name in meant for name in needed):
         others = " or ".join(needed[1:])
         yield (
             (*path, needed[0]),

@@ -54,12 +54,15 @@ class Judged(msgspec.Struct):
 
 
 class Boundary:
-    """One copy's way from truth records to writes."""
+    """One copy's way from truth records to writes.
 
-    def __init__(self, plan: CopyPlan, checks: tuple[CompiledRule, ...] = ()) -> None:
+    :param complete: see `core.rules_copy.CopyRules`.
+    """
+
+    def __init__(self, plan: CopyPlan, checks: tuple[CompiledRule, ...] = (), *, complete: bool = True) -> None:
         self.plan = plan
         self.checks = checks
-        self._rules = CopyRules(plan)
+        self._rules = CopyRules(plan, complete=complete)
 
     def judge(self, reduced: Reduced, records: Sequence[LogRecord], decode: Decode) -> Judged:
         """The writes of a batch, one per key, sorted by key.

@@ -89,7 +89,7 @@ def made_anew(table: Table, partition: int, offset: int) -> TopicChanged:
 
 def cure(table: Table) -> str:
     """The command that mends every such loss."""
-    return f"trueup resync {table.reference}"
+    return " and ".join(f"trueup resync {system}" for system in table.systems)
 
 
 def _changed(table: Table, what: str, detail: str) -> TopicChanged:

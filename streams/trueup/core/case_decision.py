@@ -18,7 +18,7 @@ from trueup.core.truth_codec import DELETED_HASH, hash_row
 from trueup.model.case import Case, Side
 from trueup.model.decision import Escalate, Held, Outcome, Reject, TruthRecord
 from trueup.model.event import Op
-from trueup.model.version import Version, make_version, split_version
+from trueup.model.version import Version, make_version, rank_in
 
 CHANGED = "the case changed after the decision was made: look at it again"
 
@@ -65,9 +65,11 @@ def judge(case: Case | None, order: DecisionOrder, held: Held | None, plan: Deci
 
 
 def _version(case: Case, order: DecisionOrder, held: Held | None) -> Version:
-    rank = max(split_version(side.order)[1] for side in case.sides if side.version)
+    # Of what is held too: a system's newer image may have a lower rank than the one that was published.
+    below = [side.order for side in case.sides if side.version] + ([] if held is None else [held.version])
+    rank = max(map(rank_in, below))
     version = make_version(order.epoch, order.offset, rank)
-    if version <= max(*(side.order for side in case.sides), b"" if held is None else held.version):
+    if version <= max(below):
         raise _Refused(CHANGED)
     return version
 
@@ -104,7 +106,7 @@ def _truth(
     return TruthRecord(
         key=order.key,
         version=version,
-        content_hash=DELETED_HASH if row_bytes is None else hash_row(row_bytes),
+        content_hash=DELETED_HASH if row_bytes is None else hash_row(row_bytes, plan.codec.columns_hash),
         op=Op.DELETE if row is None else Op.UPDATE if exists else Op.CREATE,
         commit_time_us=order.time_us,
         position=None,

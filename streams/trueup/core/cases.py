@@ -100,16 +100,25 @@ def passed_over(
     """
     index = side_index(case, origin, several=several)
     if index is None:
-        return None
+        return _older_than_held(version, content_hash, held)
     image = case.sides[index]
     (epoch, offset), (image_epoch, image_offset) = _age(version), _age(image.order)
     if (epoch, offset) <= (image_epoch, image_offset):
         outcome = Outcome.DUPLICATE if version == image.order else Outcome.STALE
         return Skip(outcome, "the case has this change or a newer one")
-    is_same = content_hash.hex() == image.content_hash and epoch == image_epoch
-    if is_same and index > 0 and (held is None or held.refused_at <= image_offset):
+    said_anew = held is not None and image_offset < held.refused_at < offset
+    if content_hash.hex() == image.content_hash and epoch == image_epoch and not said_anew:
         return Skip(Outcome.UNCHANGED, "same content as in the case")
     return None
+
+
+def _older_than_held(version: Version, content_hash: bytes, held: Held | None) -> Skip | None:
+    """Of a system without an image: what stands before the held truth was decided with it."""
+    if held is None:
+        return None
+    if _age(version) <= _age(held.version):
+        return Skip(Outcome.STALE, "older than what is held")
+    return Skip(Outcome.UNCHANGED, "same content") if content_hash == held.content_hash else None
 
 
 def _age(version: Version) -> tuple[int, int]:

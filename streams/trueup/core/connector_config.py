@@ -140,7 +140,29 @@ def connector_config(
         "column.exclude.list": include_list(sorted(excluded_columns)),
     }
     config |= {key: value for key, value in optional.items() if value}
+    config |= _shared(system.system, [table for table in tables if table.several_writers], config["transforms"])
     return config | {_HEARTBEAT_QUERY: _heartbeat_query(system.system, config_digest(config))}
+
+
+def _shared(system: str, tables: list[Table], transforms: str) -> dict[str, str]:
+    """Settings for tables that other systems write, too: into one topic, and without what apply workers wrote here.
+
+    An apply worker's session has a replication origin (`adapters.postgres_writer`), and origin=none leaves out all that
+    has one: also what native logical replication brings into this database.
+    """
+    if not tables:
+        return {}
+    settings = {"slot.stream.params": "origin=none"}
+    names = [transforms]
+    for number, table in enumerate(tables):
+        alias = f"share{number}"
+        names.append(alias)
+        settings |= {
+            f"transforms.{alias}.type": "org.apache.kafka.connect.transforms.RegexRouter",
+            f"transforms.{alias}.regex": _literal(f"{system}.{table.source.table}"),
+            f"transforms.{alias}.replacement": table.capture_topic,  # a name: nothing in it is special to Java
+        }
+    return settings | {"transforms": ",".join(names)}
 
 
 def _heartbeat_query(system: str, digest: str) -> str:

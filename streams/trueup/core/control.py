@@ -1,9 +1,9 @@
 """Control records: what TrueUp itself writes into a capture topic, so that it is met in the order of the log.
 
-There are two kinds. The sweep: "the snapshot of this epoch is over here; what it did not bring is gone at the source";
-what it means for a key is `core.sweep`. The decision: "this is what a person decided about the case of this key"; what
-becomes of it is `core.case_decision`. Neither has a value, only headers, so a reader that does not know them takes them
-for tombstones.
+There are three kinds. The sweep: "the snapshot of this epoch is over here; what it did not bring is gone at the
+source" (`core.sweep`). The truncate: "the table was emptied before here" (`core.truncation`). The decision: "this is
+what a person decided about the case of this key" (`core.case_decision`). None has a value, only headers, so a reader
+that does not know them takes them for tombstones.
 
 Whoever may write to a capture topic can forge changes of rows too, so the topic's ACLs are what keeps strangers out.
 The proof is no secret: it binds the record to this cluster, topic, partition, epoch and content, so that one that was
@@ -13,7 +13,7 @@ mirrored, restored or copied here from somewhere else is not obeyed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -22,15 +22,18 @@ from trueup.core.decode import EPOCH_HEADER
 from trueup.core.ordering import Guard
 from trueup.model.case import CaseDecision
 from trueup.model.decision import Outcome, Reject, Skip
-from trueup.model.event import LogRecord
+from trueup.model.event import LogRecord, Position
 from trueup.model.version import EPOCH_MAX
 
 CONTROL_HEADER: Final = "trueup.control"
 PROOF_HEADER: Final = "trueup.proof"
 DECISION_HEADER: Final = "trueup.decision"  # the decision as JSON
+POSITION_HEADER: Final = "trueup.position"
 SWEEP: Final = b"sweep"
+TRUNCATE: Final = b"truncate"
 DECISION: Final = b"decision"
 STAGE: Final = "control"
+_NUMBERS: Final = 3
 _decode_decision = msgspec.json.Decoder(CaseDecision).decode
 
 
@@ -40,6 +43,16 @@ class Sweep(msgspec.Struct, frozen=True):
     epoch: int
     offset: int
     time_us: int
+
+
+class Truncate(msgspec.Struct, frozen=True):
+    """An order to let go of the rows of before a truncate: `position` is where that stands in the source's log,
+    `time_us` its commit; `offset` the record's own."""
+
+    epoch: int
+    offset: int
+    time_us: int
+    position: Position
 
 
 class DecisionOrder(msgspec.Struct, frozen=True):
@@ -83,6 +96,18 @@ def sweep_record(topic: str, partition: int, epoch: int, identity: bytes) -> Log
     return LogRecord(topic, partition, -1, 0, None, None, headers)
 
 
+def truncate_record(topic: str, partition: int, identity: bytes, order: Truncate) -> LogRecord:
+    """The record that orders a truncate to be carried out in one capture partition."""
+    where = b"%d/%d/%d" % (order.position.commit, order.position.change, order.time_us)
+    headers = (
+        (CONTROL_HEADER, TRUNCATE),
+        (EPOCH_HEADER, b"%d" % order.epoch),
+        (POSITION_HEADER, where),
+        (PROOF_HEADER, proof_of(topic, partition, order.epoch, b"\0".join((identity, TRUNCATE, where)))),
+    )
+    return LogRecord(topic, partition, -1, 0, None, None, headers)
+
+
 def decision_record(
     topic: str, partition: int, epoch: int, identity: bytes, key: bytes, decision: CaseDecision
 ) -> LogRecord:
@@ -102,31 +127,37 @@ def is_control(record: LogRecord) -> bool:
     return record.value is None and any(name == CONTROL_HEADER for name, _ in record.headers or ())
 
 
-def segments(records: Sequence[LogRecord], start: int, end: int) -> Iterator[Segment]:
+def segments(
+    records: Sequence[LogRecord], start: int, end: int, also: Callable[[LogRecord], bool] = lambda _: False
+) -> Iterator[Segment]:
     """A batch cut at its control records, each of which is obeyed with everything before it durable.
 
     :param start: read position before the batch; `end`: behind it, markers included.
+    :param also: other records that concern the whole table.
     """
     begin, position = 0, start
     for index, record in enumerate(records):
-        if is_control(record):
+        if is_control(record) or also(record):
             yield Segment(records[begin:index], record, record.offset)
             begin, position = index + 1, record.offset + 1
     if begin < len(records) or position < end:
         yield Segment(records[begin:], None, end)
 
 
-def order_of(record: LogRecord, guard: Guard, identity: bytes) -> Sweep | DecisionOrder | Skip | Reject:
+def order_of(record: LogRecord, guard: Guard, identity: bytes) -> Sweep | Truncate | DecisionOrder | Skip | Reject:
     """What becomes of a control record.
 
-    Skip when a newer epoch has begun: its own sweep follows, and what was decided on is not what is there any more.
-    Reject, so a dead letter, when it was not written for this place by `trueup resync` or `trueup cases decide`.
+    Skip when a newer epoch has begun: its own sweep follows, and what was decided on is not what is there any more; or
+    when a later truncate was carried out. Reject, so a dead letter, when it was not written for this place by
+    `trueup resync`, `trueup cases decide` or a decide worker.
 
     :param guard: knows the newest epoch that began before this record.
     """
     headers = dict(record.headers)
     kind, epoch = headers.get(CONTROL_HEADER), _epoch(headers.get(EPOCH_HEADER, b""))
     keyed = record.key is not None
+    if kind == TRUNCATE and epoch is not None and not keyed:
+        return _truncate_of(record, headers, epoch, guard, identity)
     if epoch is None or kind != (DECISION if keyed else SWEEP):
         return _forged("it orders nothing that is known")
     content = (record.key, headers.get(DECISION_HEADER, b"")) if record.key is not None else ()
@@ -142,6 +173,23 @@ def order_of(record: LogRecord, guard: Guard, identity: bytes) -> Sweep | Decisi
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _forged("it is no decision of this version of TrueUp")
     return DecisionOrder(epoch, record.offset, time_us, record.key, decision)
+
+
+def _truncate_of(
+    record: LogRecord, headers: Mapping[str, bytes], epoch: int, guard: Guard, identity: bytes
+) -> Truncate | Skip | Reject:
+    where = headers.get(POSITION_HEADER, b"")
+    proof = proof_of(record.topic, record.partition, epoch, b"\0".join((identity, TRUNCATE, where)))
+    numbers = where.split(b"/")
+    if headers.get(PROOF_HEADER) != proof or len(numbers) != _NUMBERS or not all(n.isdigit() for n in numbers):
+        return _forged("it was not written for this topic and partition")
+    commit, change, time_us = map(int, numbers)
+    position = Position(commit, change)
+    if epoch < guard.epoch:
+        return Skip(Outcome.IGNORED, "epoch is over")
+    if epoch == guard.epoch and position <= guard.floor:
+        return Skip(Outcome.IGNORED, "a truncate that is no older was carried out")
+    return Truncate(epoch, record.offset, time_us, position)
 
 
 def _epoch(text: bytes) -> int | None:

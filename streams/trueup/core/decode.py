@@ -108,8 +108,8 @@ def _event(record: LogRecord, envelope: dict[str, Any]) -> ChangeEvent | Ignorab
         return Reject(
             STAGE,
             "Truncate",
-            "the source table was truncated; a truncate has no keys and is not copied",
-            "delete the rows at the source with DELETE, then compare: trueup verify",
+            "the source table was truncated, which its registration does not let copies follow",
+            "compare with trueup verify; whether copies follow is the field truncate of the registration",
         )
     if record.key is None:
         return _reject("KeyMissing", "a change of a row has no key")
@@ -136,6 +136,39 @@ def _event(record: LogRecord, envelope: dict[str, Any]) -> ChangeEvent | Ignorab
         epoch=epoch,
         offset=record.offset,
         replay_of=replay_of,
+        read_at=_read_at(source) if op is Op.READ else None,
+    )
+
+
+def truncate_event(record: LogRecord, decoders: Mapping[int, EnvelopeDecoder]) -> ChangeEvent | None:
+    """The truncate a record tells of; None for every other record, and for one that cannot be read."""
+    value = record.value
+    if record.key is not None or value is None or len(value) <= _FRAME_BYTES or value[0] != 0:
+        return None
+    decoder = decoders.get(int.from_bytes(value[1:5], "big"))
+    epoch, replay_of = _headers(record)
+    if decoder is None or epoch is None or replay_of is not None:
+        return None
+    try:
+        envelope = decoder.read(value)
+        source = envelope["source"]
+        if envelope["op"] != Op.TRUNCATE:
+            return None
+        position = _position(Op.TRUNCATE, source)
+    except Exception:
+        return None
+    return ChangeEvent(
+        op=Op.TRUNCATE,
+        system=source["name"],
+        schema=source["schema"],
+        table=source["table"],
+        key=b"",
+        row=None,
+        before=None,
+        position=position,
+        commit_time_us=_commit_time_us(source),
+        epoch=epoch,
+        offset=record.offset,
     )
 
 
@@ -147,6 +180,11 @@ def _headers(record: LogRecord) -> tuple[int | None, int | None]:
         elif name == REPLAY_HEADER:
             replay_of = _number(value, 10**_OFFSET_DIGITS_MAX)
     return epoch, replay_of
+
+
+def epoch_of_headers(record: LogRecord) -> int | None:
+    """The epoch a record was captured in; None when it does not say."""
+    return _headers(record)[0]
 
 
 def _number(value: bytes | None, highest: int) -> int | None:
@@ -166,6 +204,14 @@ def _position(op: Op, source: dict[str, Any]) -> Position | None:
         msg = "no position of the change"
         raise ValueError(msg)
     return Position(_lsn(commit or "0"), _lsn(change))
+
+
+def _read_at(source: dict[str, Any]) -> Position | None:
+    """Where the log was when a row of a snapshot was sent; None where that is not said."""
+    try:
+        return _position(Op.UPDATE, source)
+    except (msgspec.MsgspecError, ValueError, TypeError):
+        return None
 
 
 def _lsn(text: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from trueup.model.decision import Escalate, Held, Outcome, Reject, Skip
+from trueup.model.decision import DELETED_HASH, Escalate, Held, Outcome, Reject, Skip
 from trueup.model.errors import SourceWentBack
 from trueup.model.event import ChangeEvent, Op, Position
 from trueup.model.registration import ColumnVersion, duration_ms
@@ -26,6 +26,10 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,20}")  # numeric arrives as text of 
 class Guard(msgspec.Struct, frozen=True, gc=False):
     """The highest source position seen along a partition in an epoch, and its commit time.
 
+    :param floor: position of the latest truncate that was carried out; what was changed before it is gone.
+    :param chunk: `read_at` of the first rows of a snapshot that came after the truncate. They may have been read before
+        it: Debezium drops a row of a chunk that is changed meanwhile, but not at a truncate.
+    :param suspects: rows of that chunk may still come.
     :param writers: of a table with several writers: a guard for each, since each has a log and epochs of its own. The
         epoch beside it is the highest that began in the partition, and that of versions; the position means nothing.
     """
@@ -33,6 +37,9 @@ class Guard(msgspec.Struct, frozen=True, gc=False):
     epoch: int = 0
     position: Position = Position(0, 0)
     commit_time_us: int = 0
+    floor: Position = Position(0, 0)
+    chunk: Position = Position(0, 0)
+    suspects: bool = False
     writers: dict[str, Guard] | None = None
 
     def of(self, system: str) -> Guard:
@@ -45,22 +52,32 @@ class Guard(msgspec.Struct, frozen=True, gc=False):
             return self
         return Guard(max(self.epoch, guard.epoch), writers={**(self.writers or {}), system: guard})
 
+    def truncated(self, floor: Position) -> Guard:
+        """The guard when a truncate was carried out."""
+        return Guard(self.epoch, self.position, self.commit_time_us, floor, suspects=True)
+
 
 def check_position(event: ChangeEvent, guard: Guard) -> Skip | Guard:
     """The guard moved on, or Skip(duplicate) for an event that a capture without exactly-once repeated.
 
-    What an epoch says is over when the next one has begun, replayed dead letters included: a key the sweep found gone
-    would come back. Within an epoch neither snapshot rows nor replays have a place in the log of the source.
+    What an epoch says is over when the next one has begun, and what was before a truncate when that was carried out,
+    replayed dead letters included: a key that was found gone would come back. Within an epoch neither snapshot rows nor
+    replays have a place in the log of the source.
     :raises SourceWentBack: lower position and newer commit time: the source was restored or failed over.
     """
     if event.epoch < guard.epoch:
         return Skip(Outcome.STALE, "epoch is over")
+    if event.epoch > guard.epoch and event.replay_of is None:
+        position = event.position
+        return Guard(event.epoch) if position is None else Guard(event.epoch, position, event.commit_time_us)
+    if guard.floor.change and (event.position or event.read_at or guard.floor) < guard.floor:
+        return Skip(Outcome.STALE, "before the table was truncated")
     if event.replay_of is not None:
         return guard
     if event.position is None:
-        return guard if event.epoch == guard.epoch else Guard(event.epoch)
-    if event.epoch > guard.epoch or event.position >= guard.position:
-        return Guard(event.epoch, event.position, event.commit_time_us)
+        return _after_chunk(event, guard) if guard.suspects else guard
+    if event.position >= guard.position:
+        return Guard(event.epoch, event.position, event.commit_time_us, guard.floor, guard.chunk, guard.suspects)
     if event.commit_time_us <= guard.commit_time_us:
         return Skip(Outcome.DUPLICATE, "repeated by the capture")
     raise SourceWentBack(
@@ -69,6 +86,26 @@ def check_position(event: ChangeEvent, guard: Guard) -> Skip | Guard:
         f"after {guard.position}, with a newer commit time",
         hint=f"the source was restored or failed over, so it needs a new epoch: trueup resync {event.system}",
     )
+
+
+def _after_chunk(event: ChangeEvent, guard: Guard) -> Guard:
+    """The second chunk after a truncate was read after it: its reading began when the first had been sent."""
+    read_at = event.read_at
+    if read_at is None or read_at <= max(guard.floor, guard.chunk):
+        return guard
+    if guard.chunk == Position(0, 0):
+        return msgspec.structs.replace(guard, chunk=read_at)
+    return msgspec.structs.replace(guard, suspects=False)
+
+
+def outlived(event: ChangeEvent, held: Held | None, guard: Guard) -> Skip | None:
+    """A row of a snapshot that may have been read before a truncate, and is not held: whatever was inserted after it
+    came through the log, and so is held already, or has a refused change."""
+    if not guard.suspects or event.op is not Op.READ:
+        return None
+    if held is not None and (held.content_hash != DELETED_HASH or held.refused_at >= 0):
+        return None
+    return Skip(Outcome.STALE, "read before the table was truncated")
 
 
 def version_of(event: ChangeEvent, column: ColumnVersion | None) -> Version | Reject:

@@ -18,7 +18,7 @@ from trueup.core.avro_types import avro_primitive, is_array
 from trueup.core.conflicts import Change, ConflictRules, settle
 from trueup.core.decode import EnvelopeDecoder, decode
 from trueup.core.exact_text import ExactRow, Inexact
-from trueup.core.ordering import Guard, check_position, compare, rank_of, version_of
+from trueup.core.ordering import Guard, check_position, compare, outlived, rank_of, version_of
 from trueup.core.route import route
 from trueup.core.row_json import RowJson
 from trueup.core.rules import cause_of, check_row, compile_table_checks
@@ -65,6 +65,8 @@ class DecidePlan:
         )
         self.exact = ExactRow(columns, table.key, avro_name)
         self.checks = compile_table_checks(table, codec.captured, functions or {})
+        # With several writers the truncate of one says nothing of the rows of the others: it stays a dead letter.
+        self.follows_truncates = table.truncate != "reject" and not table.several_writers
         self.version_column = _with_avro_name(table.version)
         self.conflicts = ConflictRules.of(table, self.version_column) if table.several_writers else None
         self.keeps_rows = table.keeps_rows
@@ -93,6 +95,9 @@ def decide(
     if isinstance(event, Reject):
         return event, guard
 
+    if event.epoch < guard.epoch:  # what it says is over, whatever is wrong with it
+        return Skip(Outcome.STALE, "epoch is over"), guard
+
     refusal = validate(event, plan.key_columns, plan.toastable, plan.hole) or check_authority(event, plan.table)
     if refusal is not None:
         return refusal, guard
@@ -101,6 +106,8 @@ def decide(
     if isinstance(own, Skip):
         return own, guard
     moved = own if plan.conflicts is None else guard.moved(event.system, own)
+    if (gone := outlived(event, held, own)) is not None:
+        return gone, moved
     event = _exact(event, plan)
     if isinstance(event, Reject):
         return event, moved
@@ -112,7 +119,7 @@ def decide(
     row_bytes = None if row is None else _row_bytes(row, plan)
     if isinstance(row_bytes, Reject):
         return row_bytes, moved
-    content_hash = DELETED_HASH if row_bytes is None else hash_row(row_bytes)
+    content_hash = DELETED_HASH if row_bytes is None else hash_row(row_bytes, plan.codec.columns_hash)
     placed = _placed(event, version, content_hash, max(moved.epoch, event.epoch), held, _open(case), plan)
     if not isinstance(placed, tuple):
         return placed, moved
@@ -165,6 +172,7 @@ def _placed(
         if not cases.agrees(waiting, event.system, content_hash):
             return version, Escalate(waiting.rule, waiting.reason, "see both sides and decide")
         ranks = [rank_in(side.order) for side in waiting.sides if side.version]
+        ranks += [] if held is None else [rank_in(held.version)]
         return make_version(change.epoch, change.offset, max(change.rank, *ranks)), None
     settled = settle(change, held, plan.conflicts)
     if isinstance(settled, Escalate):
@@ -179,7 +187,7 @@ def _change(event: ChangeEvent, version: Version, content_hash: bytes, epoch: in
     """
     before = event.before
     try:
-        before_hash = None if before is None else hash_row(plan.codec.encode_row(before))
+        before_hash = None if before is None else hash_row(plan.codec.encode_row(before), plan.codec.columns_hash)
     except (TypeError, ValueError, AttributeError, OverflowError):
         before_hash = None  # the source's column changed meanwhile; then nobody can say that the two agree
     # A delete is as new as the row it deletes: its rank is that of `before`.
@@ -265,7 +273,7 @@ def decide_batch(
         known = batch.held.get(key) or held.get(key)
         case = batch.cases.get(key) or (known_cases or {}).get(key)
         waiting = _open(case)
-        if waiting is not None and known is not None:
+        if waiting is not None and known is not None and not plan.table.several_writers:
             known = cases.refused_by_case(known, waiting)
         decision, batch.guard = decide(record, known, batch.guard, plan, case)
         if isinstance(decision, Escalate):
@@ -290,7 +298,8 @@ def decide_batch(
                 batch.held |= _marked(key, known, record)
                 outcome = Outcome.REJECTED
             case Escalate():
-                batch.held |= _marked(key, known, record)
+                if not plan.table.several_writers:  # of those the case itself keeps the key
+                    batch.held |= _marked(key, known, record)
                 outcome = Outcome.ESCALATED
             case _:
                 assert_never(decision)

@@ -22,7 +22,7 @@ from trueup.core.type_names import catalog_name
 from trueup.model.columns import CapturedTable, Column
 from trueup.model.decision import TruthRecord
 from trueup.model.errors import DecodeFailed
-from trueup.model.registration import ColumnRule, Copy, Table
+from trueup.model.registration import ColumnRule, ColumnVersion, Copy, Table
 from trueup.model.write import VERSION_COLUMN, CopyPlan, TargetColumn, Write
 
 _MASKABLE: Final = {"text", "character varying", "name", "citext", "uuid"}
@@ -41,8 +41,12 @@ _KEY_CASTS: Final = {
 
 def compile_copy(table: Table, copy: Copy, captured: CapturedTable) -> CopyPlan:
     """The plan of a copy. Raises ValueError naming the column that cannot be copied as registered."""
-    rules = copy.columns or {column.name: column.name for column in captured.columns}
+    writer = copy.replica in table.writers
+    # Generated columns of a users' table are computed there.
+    rules = copy.columns or {c.name: c.name for c in captured.columns if not (writer and c.generated)}
     columns = tuple(_target_column(name, rule, captured) for name, rule in rules.items())
+    if writer:
+        columns = tuple(_users_column(column, captured.column(column.source)) for column in columns)
     schema, _, name = table.target_of(copy).partition(".")
     whole = {column.name for column in captured.columns} == {column.source for column in columns}
     return CopyPlan(
@@ -53,6 +57,8 @@ def compile_copy(table: Table, copy: Copy, captured: CapturedTable) -> CopyPlan:
         key=tuple(_key_column(key, columns, captured).name for key in table.key),
         columns=columns,
         whole=whole and not any(column.mask for column in columns),
+        writer=writer,
+        rank_column=table.version.column if writer and isinstance(table.version, ColumnVersion) else None,
     )
 
 
@@ -81,6 +87,13 @@ def _target_column(name: str, rule: str | ColumnRule, captured: CapturedTable) -
         via_type=_default_type(source),
         target_type=target,
     )
+
+
+def _users_column(column: TargetColumn, source: Column) -> TargetColumn:
+    """A column of a writer's own table has the type that it has at the others, enums included."""
+    if base_type(source.pg_type) in {"citext", "hstore"}:
+        raise ValueError(f'column "{source.name}" has type {source.pg_type}, which several writers cannot have')
+    return msgspec.structs.replace(column, target_type=source.pg_type)
 
 
 def _masked_column(name: str, source: Column, rule: ColumnRule) -> TargetColumn:
@@ -123,11 +136,17 @@ def _key_column(key: str, columns: tuple[TargetColumn, ...], captured: CapturedT
 
 
 class CopyRules:
-    """Makes the writes of one copy."""
+    """Makes the writes of one copy.
 
-    def __init__(self, plan: CopyPlan) -> None:
+    :param complete: a truth record that lacks a column is refused: a copy that is filled anew would hide that the value
+        is still to come. Else the column is null, as in any row of before it was added, until the row is read again.
+    """
+
+    def __init__(self, plan: CopyPlan, *, complete: bool = True) -> None:
         self.plan = plan
-        self._get_row = itemgetter(*(column.field for column in plan.columns))
+        self._complete = complete
+        self._fields = tuple(column.field for column in plan.columns)
+        self._get_row = itemgetter(*self._fields)
         self._masked = [index for index, column in enumerate(plan.columns) if column.mask]
         key_fields = {column.name: column.field for column in plan.key_columns}
         self._key = [
@@ -145,13 +164,22 @@ class CopyRules:
                 detail=f"offset {offset}, {type(error).__name__}",
                 hint="see whether the registration changed since the workers started",
             ) from error
-        return Write(truth.key, truth.version, truth.row is None, values, offset, record_value)
+        write = Write(truth.key, truth.version, truth.row is None, values, offset, record_value)
+        if not self.plan.writer:
+            return write
+        position = -1 if truth.position is None else truth.position.change
+        return msgspec.structs.replace(write, own=truth.origin == self.plan.replica, position=position)
 
     def values_of(self, truth: TruthRecord) -> tuple[Any, ...]:
         """A value per column of the plan, for staging; for a delete the key columns, from the captured key."""
         if truth.row is None:
             return self._values_of_key(truth.key)
-        row = self._get_row(truth.row)
+        try:
+            row = self._get_row(truth.row)
+        except KeyError:
+            if self._complete:
+                raise
+            row = tuple(map(truth.row.get, self._fields)) if len(self._fields) > 1 else truth.row.get(self._fields[0])
         values: tuple[Any, ...] = row if len(self._key) > 1 else (row,)
         if not self._masked:
             return values

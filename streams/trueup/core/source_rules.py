@@ -6,10 +6,11 @@ identity of rows, values out of line, rights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from trueup.core.avro_types import avro_primitive
+from trueup.model.columns import CapturedTable
 from trueup.model.problem import FieldPath, Problem
 from trueup.model.registration import ColumnVersion, Table
 from trueup.model.source_table import CaptureRole, SourcePartition, SourceServer, SourceTable
@@ -27,6 +28,7 @@ _LOST: Final = {
     **dict.fromkeys(("infinity", "-infinity"), _INTERVAL_LOST),
     **dict.fromkeys(("{NaN}", "{Infinity}", "{-Infinity}"), _NUMBERS_LOST),
 }
+_ORIGIN_VERSION: Final = 16_00_00  # pgoutput's option origin=none
 _PLAIN_MONEY: Final = frozenset({"C", "POSIX", "en_US"})  # $1,234.50; Debezium reads 1.234,50 as 1.23450
 
 
@@ -35,6 +37,13 @@ def problems_with_server(
 ) -> list[Problem]:
     """What keeps every table of a system from being captured; reported at the first table of the system."""
     found: list[_Mistake] = []
+    if table.several_writers and server.version < _ORIGIN_VERSION:
+        primary = (
+            f'system "{system}" runs PostgreSQL {server.version // 10_000}, whose log cannot leave out copied rows'
+        )
+        found.append(
+            (("writers",), primary, "a writer needs PostgreSQL 16 or newer; else let the table have one owner")
+        )
     path = ("owner",) if table.owner is not None else ("writers",)
     if server.wal_level != "logical":
         hint = "ALTER SYSTEM SET wal_level = 'logical', then restart the server"
@@ -70,6 +79,27 @@ def problems_with_source(
         primary = f'"{server.user}" does not own table "{source.name}", and only its owner can publish it'
         found.append((_SOURCE, primary, "use the owner's login as dsn of the system"))
     return _problems(table, found)
+
+
+def problems_between_writers(table: Table, found: Mapping[str, CapturedTable]) -> list[Problem]:
+    """What keeps a table's writers from understanding each other: their columns must be the same.
+
+    :param found: the table at each writer.
+    """
+    first, *others = found.items()
+    mistakes: list[_Mistake] = []
+    for system, captured in others:
+        here, there = _types(first[1]), _types(captured)
+        for name in sorted(here.keys() | there.keys()):
+            if here.get(name) != there.get(name):
+                shown = [f"{here.get(name, 'missing')} at {first[0]}", f"{there.get(name, 'missing')} at {system}"]
+                primary = f'column "{name}" of "{table.source.table}" is {shown[0]} and {shown[1]}'
+                mistakes.append((("writers",), primary, "make the tables of all writers the same"))
+    return _problems(table, mistakes)
+
+
+def _types(captured: CapturedTable) -> dict[str, str]:
+    return {column.name: column.pg_type for column in captured.columns}
 
 
 def _problems(table: Table, found: list[_Mistake]) -> list[Problem]:
@@ -137,9 +167,12 @@ def needs_full_identity(table: Table, source: SourceTable) -> bool:
 
     - A value out of line (TOAST) is in the log of an update only if it changed, or with FULL (design 6).
     - The version of a delete stands in a column, which only FULL brings.
+    - Of several writers each must say what its change was made upon.
     - A key that is not the primary key is in the log of a delete only as identity, or with FULL.
     """
-    if isinstance(table.version, ColumnVersion) or any(part.toast for part in source.partitions):
+    if table.several_writers or isinstance(table.version, ColumnVersion):
+        return True
+    if any(part.toast for part in source.partitions):
         return True
     return set(source.primary_key) != set(table.key) and not _identity_covers(table, source)
 
@@ -158,6 +191,8 @@ def parts_to_identify(table: Table, source: SourceTable) -> list[SourcePartition
 
 def why_full_identity(table: Table, source: SourceTable) -> str:
     """The reason, for whoever reads the plan."""
+    if table.several_writers:
+        return "a change must say which row it was made upon: others write the table, too"
     if isinstance(table.version, ColumnVersion):
         return f'a delete must say its "{table.version.column}"'
     wide = [

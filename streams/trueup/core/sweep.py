@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 
+from trueup.core.conflicts import again
 from trueup.core.control import CONTROL_HEADER, Sweep
 from trueup.core.decode import EPOCH_HEADER
 from trueup.model.decision import DELETED_HASH, Held, TruthRecord
 from trueup.model.event import Op
-from trueup.model.version import RANK_MIN, Version, epoch_of, make_version
+from trueup.model.version import RANK_MIN, Version, epoch_of, make_version, rank_in
 
 
 def version_of_sweep(sweep: Sweep, *, ranked: bool) -> Version:
@@ -49,6 +50,16 @@ def deletion(key: bytes, version: Version, sweep: Sweep) -> TruthRecord:
         row=None,
         row_bytes=None,
     )
+
+
+def restored(key: bytes, held: Held, sweep: Sweep) -> TruthRecord:
+    """The truth of a key that several systems write, for the one whose snapshot did not bring it: the others have it.
+
+    Without origin, so that it is written at every writer, the one the row came from included.
+    """
+    assert held.record is not None, "a table with several writers keeps its records"
+    version = make_version(sweep.epoch, sweep.offset, rank_in(held.version))
+    return again(key, held, held.record, version, sweep.time_us, None)
 
 
 def brought_by_letter(key: bytes | None, headers: Mapping[str, bytes], epoch: int) -> bool:

@@ -77,13 +77,6 @@ def _key_mistakes(table: Table) -> Iterator[Mistake]:
 
 def _authority_mistakes(table: Table) -> Iterator[Mistake]:
     writers = table.writers
-    if table.owner is None and not writers:
-        yield (
-            ("table",),
-            "table has no owner",
-            "write owner: {system: ...}, or writers: [...] where several systems may",
-        )
-        return
     if table.owner is not None and writers:
         yield ("writers",), "table has an owner and writers", "an owner is the only system that may change the table"
         return

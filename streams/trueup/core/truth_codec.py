@@ -14,7 +14,7 @@ from typing import Any, Final
 import fastavro
 from fastavro.types import Schema
 
-from trueup.core.truth_schema import captured_table
+from trueup.core.truth_schema import captured_table, passed_ids
 from trueup.model.columns import CapturedTable
 from trueup.model.decision import DELETED_HASH, HASH_BYTES, Held, TruthRecord
 from trueup.model.event import Op, Position
@@ -25,6 +25,7 @@ _HEAD_START: Final = _FRAME.size
 _HASH_START: Final = _HEAD_START + VERSION_BYTES
 _HEAD_END: Final = _HASH_START + HASH_BYTES
 HELD_SLICE: Final = slice(_HEAD_START, _HEAD_END)  # version and content hash side by side, as the store keeps them
+_SALT_BYTES: Final = hashlib.blake2b.SALT_SIZE
 _ABSENT: Final = b"\x00"  # Avro union index 0, zigzag
 _PRESENT: Final = b"\x02"  # Avro union index 1, zigzag
 _MORE: Final = 0x80  # the bit of a varint's byte that says that it goes on
@@ -97,18 +98,33 @@ def _long(number: int) -> bytes:
     return bytes(out)
 
 
-def hash_row(row_bytes: bytes) -> bytes:
-    """The content hash of a row's Avro bytes."""
-    return hashlib.blake2b(row_bytes, digest_size=HASH_BYTES).digest()
+def hash_row(row_bytes: bytes, columns: bytes = b"") -> bytes:
+    """The content hash of a row's Avro bytes.
+
+    :param columns: `TruthCodec.columns_hash`: the same bytes under other columns are another content.
+    """
+    return hashlib.blake2b(row_bytes, digest_size=HASH_BYTES, salt=columns).digest()
+
+
+def _columns_hash(schema: dict[str, Any], captured: CapturedTable) -> bytes:
+    """Empty until the columns of a table changed for the first time. Bytes have no names: after a rename or a change of
+    type the same bytes say something else, and every row read again has to be published again.
+    """
+    if not passed_ids(schema):
+        return b""
+    text = "\0".join(f"{column.name}\0{column.pg_type}" for column in captured.columns)
+    return hashlib.blake2b(text.encode(), digest_size=_SALT_BYTES).digest()
 
 
 class TruthCodec:
     """Encodes the truth records of one table under its registered schema id."""
 
     def __init__(self, schema: dict[str, Any], schema_id: int) -> None:
-        self.schema_id = schema_id
         self.schema = schema
+        self.schema_id = schema_id
         self.captured: CapturedTable = captured_table(schema)
+        self.passed = passed_ids(schema)
+        self.columns_hash = _columns_hash(schema, self.captured)
         self._frame = _FRAME.pack(0, schema_id)
         fields = schema["fields"]
         self._tail: Schema = fastavro.parse_schema({**schema, "name": "Tail", "fields": fields[2:-1]})

@@ -18,6 +18,7 @@ from trueup.demo.waiting import CannotGoOn
 AnswerT = TypeVar("AnswerT")
 
 _TIMEOUT_S = 180  # verify reads everything; every command has a shorter deadline of its own
+_PROMTOOL_TIMEOUT_S = 600  # half a minute on an idle machine
 _LINES_SHOWN = 6  # of what a failed command said: an error of TrueUp has three, of a traceback the last one tells
 _DIFFERENCES_FOUND = 1  # verify: done, and the answer is no
 _PROBLEMS_FOUND = 1  # status: the same; what is wrong is in the JSON
@@ -127,7 +128,9 @@ class Commands:
         """Return the command line of a command."""
         return (sys.executable, "-m", "trueup.runtime.cli", *arguments)
 
-    def run(self, *arguments: str, project_dir: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, project_dir: Path | None = None, timeout_s: float = _TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, whatever its exit code."""
         return subprocess.run(
             self.argv(*arguments),
@@ -136,7 +139,7 @@ class Commands:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
 
@@ -155,6 +158,21 @@ class Commands:
     def dead_letters(self) -> list[DeadLetterEntry]:
         """List what could not be used."""
         return self._ask(DeadLetters, "deadletters", "list", "--json").dead_letters
+
+    def alerts(self, *arguments: str) -> None:
+        """Write the rules of the registrations."""
+        self._expect((0,), "alerts", *arguments)
+
+    def dashboards(self, folder: str) -> None:
+        """Write the dashboards."""
+        self._expect((0,), "dashboards", folder)
+
+    def check_alerts(self) -> str | None:
+        """Have promtool check and test the rules; what it objects to."""
+        result = self.run("alerts", "--check", timeout_s=_PROMTOOL_TIMEOUT_S)
+        if result.returncode == 0:
+            return None
+        return "\n".join((result.stdout + result.stderr).strip().splitlines()[:_LINES_SHOWN])
 
     def _ask(self, answer: type[AnswerT], *arguments: str, codes: tuple[int, ...] = (0,)) -> AnswerT:
         """Run a command and read its JSON."""

@@ -6,9 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
+from trueup.adapters.promtool import find_alertmanager
+from trueup.adapters.scrape_targets import targets_dir
 from trueup.stack.credentials import environment_lines
 from trueup.stack.data_files import data_path
-from trueup.stack.settings import PORTS_PER_STACK, StackSettings
+from trueup.stack.settings import PORTS_PER_STACK, Observability, StackSettings
 
 _REGISTRATIONS = ("schemas", "connectors")
 
@@ -16,11 +18,21 @@ _REGISTRATIONS = ("schemas", "connectors")
 class DemoFolder:
     """Paths, addresses and environment of one demo. Touches no file before it is asked to."""
 
-    def __init__(self, state_dir: Path, port_base: int) -> None:
+    def __init__(self, state_dir: Path, port_base: int, *, observe: bool = False) -> None:
         self.state_dir = state_dir.resolve()
         self.project_dir = self.state_dir / "project"
         self.log_dir = self.state_dir / "logs"
-        self.stack = StackSettings(state_dir=self.state_dir / "stack", port_base=port_base)
+        stack_dir = self.state_dir / "stack"
+        self.observed = (
+            Observability(
+                targets_dir=targets_dir(self.state_dir),
+                rules_file=stack_dir / "prometheus" / "rules.yml",
+                alertmanager=find_alertmanager(),
+            )
+            if observe
+            else None
+        )
+        self.stack = StackSettings(state_dir=stack_dir, port_base=port_base, observability=self.observed)
         self.metrics_port_base = port_base + PORTS_PER_STACK
 
     def write_project(self) -> None:

@@ -22,6 +22,7 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     :param seed: makes the writers choose as in a former run; None draws one.
     :param json: the summary as JSON instead of tables.
     :param state_dir: where the demo keeps its state; a former demo's is removed.
+    :param observe: with Prometheus, and look at what an SRE would see.
     :param port_base: first port of its own stack; a developer's own stack has 29,000 to 29,039.
     """
 
@@ -33,3 +34,4 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     json: bool = False
     state_dir: Path = Path("var/demo")
     port_base: int = 29_400
+    observe: bool = False

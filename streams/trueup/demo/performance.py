@@ -14,6 +14,7 @@ from trueup.demo.keyless import show_keyless_refusal
 from trueup.demo.ledger import Ledger
 from trueup.demo.load import Load
 from trueup.demo.negative_order import ORDER_ID, NegativeOrder, show_negative_order
+from trueup.demo.observation import Observation
 from trueup.demo.probes import Outage, Sample
 from trueup.demo.progress import Steps
 from trueup.demo.scenario import Scenario, Story
@@ -52,6 +53,7 @@ class Performance:
         folder.write_project()
         self._commands = Commands(folder)
         self._databases = Databases(folder)
+        self._observation = None if folder.observed is None else Observation(folder, self._commands, steps)
         self.workers = Workers(folder, list(self._databases.project.replicas))
         self._load = Load(folder, self._databases, self.ledger, seconds=seconds, rate=rate, rows=rows, seed=seed)
 
@@ -61,6 +63,8 @@ class Performance:
         create_sources(self._folder, self._rows)
         self._steps.say("trueup apply: publications, connectors, topics, tables of the copies")
         self._commands.apply()
+        if self._observation is not None:
+            self._observation.begin()
         self._steps.say("workers, and the snapshot")
         self.workers.start()
         self._fill()
@@ -81,6 +85,8 @@ class Performance:
         self.load_s = time.monotonic() - began_s
         self._steps.say("writers stopped; waiting until everything is everywhere")
         self._drain(before)
+        if self._observation is not None:
+            self._observation.check(self.workers.names(), self.checks)
         self._steps.say("trueup verify: every copy against its source")
         self._verify()
 
@@ -88,6 +94,8 @@ class Performance:
         """Stop what writes, and close the connections. The workers are left to the caller."""
         self._load.stop()
         self._databases.close()
+        if self._observation is not None:
+            self._observation.close()
 
     def _fill(self) -> None:
         """Wait until every copy has as many rows as its source."""

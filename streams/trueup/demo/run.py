@@ -36,6 +36,7 @@ from trueup.demo.workers import stop_left_behind
 from trueup.model.errors import Refused
 from trueup.stack.local_stack import LocalStack
 from trueup.stack.progress import StackProgress
+from trueup.stack.settings import LOOPBACK, prometheus_port
 
 _SEED_BITS = 32
 _MARK = "made-by-trueup-demo"  # a folder without it is not the demo's, and is not removed
@@ -51,7 +52,7 @@ def demo(options: DemoOptions) -> bool:
     4. stop everything, unless asked to keep it; remove the state if everything held.
     """
     seed = secrets.randbits(_SEED_BITS) if options.seed is None else options.seed
-    folder = DemoFolder(options.state_dir, options.port_base)
+    folder = DemoFolder(options.state_dir, options.port_base, observe=options.observe)
     steps = Steps(Console(stderr=True))
     summary: Summary | None = None
     performance: Performance | None = None
@@ -89,7 +90,8 @@ def _bring_up(folder: DemoFolder, steps: Steps) -> None:
         _remove(folder)
     state_dir.mkdir(parents=True, exist_ok=True)
     (state_dir / _MARK).touch()
-    steps.say("the stack: Kafka, Kafka Connect, registry, three Postgres servers")
+    prometheus = ", Prometheus" if folder.observed is not None else ""
+    steps.say(f"the stack: Kafka, Kafka Connect, registry, three Postgres servers{prometheus}")
     with StackProgress(steps.console) as progress:
         LocalStack(folder.stack).up(progress)
 
@@ -153,6 +155,7 @@ def _say_how_to_go_on(folder: DemoFolder, performance: Performance) -> None:
         f"Connect   {addresses.connect_url}",
         f"registry  {addresses.registry_url}",
         *(f'{name:<9} psql "${name.upper()}_DSN"' for name in addresses.databases),
+        *([f"metrics   http://{LOOPBACK}:{prometheus_port(folder.stack)}"] if folder.observed is not None else []),
         *(f"worker    {command}" for command in performance.workers.commands().values()),
         "",
         f"cd {folder.project_dir}; set -a; . {folder.stack.state_dir / 'stack.env'}; set +a",

@@ -54,6 +54,10 @@ class Workers:
         self._leaving = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
 
+    def names(self) -> list[str]:
+        """Return the names of all, as they tell Prometheus."""
+        return list(self._processes)
+
     def start(self) -> None:
         """Start all, and watch over them."""
         for name in self._processes:

@@ -13,6 +13,7 @@
         SourceWentBack         the source was restored, or failed over without its slot
         SlotLost               the source no longer has the log that was not captured yet
         SchemaChanged          the captured columns are not the registered ones
+        TableTruncated         the source table was truncated, and its registration says stop
         DeadLetterCapReached   too many dead letters: the table is broken, not the events
         TopicChanged           partition count or identity of a topic is not what it was
       Exit                   exit: this process is no longer fit; its supervisor starts it anew
@@ -147,6 +148,10 @@ class SchemaChanged(Stop):
     """The captured columns are not the registered ones."""
 
 
+class TableTruncated(Stop):
+    """The source table was emptied by TRUNCATE, and a person is to say what that means for the copies."""
+
+
 class DeadLetterCapReached(Stop):
     """The number of dead letters of a table passed its cap."""
 
@@ -206,3 +211,9 @@ class PartFailed(Refused):
 
 class UnsafeChange(Refused):
     """The change would touch data nobody allowed to be touched."""
+
+
+def subclasses(of: type[TrueUpError]) -> set[type[TrueUpError]]:
+    """Every class below one, however deep."""
+    below = set(of.__subclasses__())
+    return below.union(*(subclasses(found) for found in below))

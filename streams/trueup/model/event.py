@@ -51,6 +51,8 @@ class ChangeEvent(msgspec.Struct, frozen=True, gc=False):
     :param position: None for rows of a snapshot, which have no position of their own.
     :param commit_time_us: microseconds since 1970, `source.ts_us`; for snapshot rows the time of the snapshot.
     :param replay_of: offset of the record this one is an operator's replay of.
+    :param read_at: of a row of a snapshot, how far the log was when it was sent. Rows of one chunk of an incremental
+        snapshot have it in common.
     """
 
     op: Op
@@ -65,6 +67,7 @@ class ChangeEvent(msgspec.Struct, frozen=True, gc=False):
     epoch: int
     offset: int
     replay_of: int | None = None
+    read_at: Position | None = None
 
 
 class Ignorable(msgspec.Struct, frozen=True, gc=False):

@@ -7,6 +7,7 @@ its own. `adapters.postgres_rebuild` makes the shadow and swaps it in, `runtime.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -55,6 +56,20 @@ class Rebuild(msgspec.Struct, frozen=True, kw_only=True):
         if _key_sources(self.old) != _key_sources(self.new):
             words.append(f"key ({', '.join(self.old.key)}) becomes ({', '.join(self.new.key)})")
         return tuple(words)
+
+
+def added_columns(old: CopyPlan, new: CopyPlan, added: Collection[str]) -> tuple[TargetColumn, ...]:
+    """The columns an `ALTER TABLE` at the copy can add; none where more than that changed.
+
+    :param added: columns of the source that no truth record has yet, so that no row of the copy lacks a value of them.
+    """
+    before = _by_name(old)
+    columns = tuple(column for column in new.columns if column.name not in before)
+    if not columns or not all(column.source in added for column in columns):
+        return ()
+    kept = tuple(column for column in new.columns if column.name in before)
+    same = msgspec.structs.replace(new, columns=kept, whole=old.whole)
+    return columns if not Rebuild(old=old, new=same).changes else ()
 
 
 def _column_changes(old: CopyPlan, new: CopyPlan) -> list[str]:

@@ -26,6 +26,8 @@ Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="lower case letters
 Duration = Annotated[str, Meta(pattern=DURATION_PATTERN, description="such as 500ms, 5s, 15m, 4h")]
 Number = int | float | Annotated[str, Meta(pattern=NUMBER_PATTERN, description='a number, in quotes: "0.10"')]
 Violation = Literal["reject", "flag", "escalate"]
+Evolve = Literal["additive", "stop", "ignore"]
+OnTruncate = Literal["delete", "reject", "stop"]
 Reference = Annotated[str, Meta(description="a secret by reference: ${env:NAME} or ${file:PATH}")]
 
 _DURATION_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
@@ -190,7 +192,9 @@ class Copy(_Node, frozen=True):
 
 
 class Table(_Node, frozen=True, kw_only=True):
-    """A registered table. It has an `owner`, or several `writers` with `conflicts`: `core.table_rules` sees to it."""
+    """A registered table. It has an `owner`, or several `writers` with `conflicts`: `core.table_rules` sees to it.
+    `evolve`: what becomes of a column that is added at the source (`core.evolution`). `truncate`: whether the copies
+    follow when the source empties the table (`core.truncation`)."""
 
     table: Name
     owner: Owner | None = None
@@ -202,12 +206,19 @@ class Table(_Node, frozen=True, kw_only=True):
     cause: Cause | None = None
     window: Window | None = None
     checks: list[Check] = []
+    evolve: Evolve = "additive"
+    truncate: OnTruncate = "delete"
     cases: Cases = Cases()
     replicas: list[Copy] = []
 
+    def __post_init__(self) -> None:
+        """Raises ValueError without anybody who may change the table."""
+        if self.owner is None and not self.writers:
+            raise ValueError("a table needs an owner or writers")
+
     @property
     def systems(self) -> tuple[str, ...]:
-        """The systems that may change the table: its owner, or its writers. Never empty once it was checked."""
+        """The systems that may change the table: its owner, or its writers."""
         return tuple(self.writers) if self.owner is None else (self.owner.system,)
 
     @property

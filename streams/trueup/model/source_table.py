@@ -89,6 +89,7 @@ class SourceServer(msgspec.Struct, frozen=True, kw_only=True):
     """The server of a system, and who we are there.
 
     :param lc_monetary: how the database writes money; Debezium reads the symbol-first, comma-and-point way only.
+    :param instance: what tells this database from every other, as long as its server is not restarted.
     """
 
     version: int
@@ -96,6 +97,7 @@ class SourceServer(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     user: str
     lc_monetary: str = "C"
+    instance: str = ""
 
     @property
     def keeps_slots_on_failover(self) -> bool:
@@ -139,11 +141,27 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
 
     :param confirmed: what its reader confirmed: the log before is not sent any more.
     :param lost: the server gave up the log the slot needs.
+    :param restart: the log from here on is kept for it.
+    :param headroom_bytes: how much may be written until the server gives up the slot; None: it never does.
     """
 
     confirmed: int
     lost: bool
     active: bool
+    restart: int = 0
+    headroom_bytes: int | None = None
+
+
+class CapturePlace(msgspec.Struct, frozen=True, kw_only=True):
+    """Where capture stands in the log of its source; positions as integers.
+
+    :param slot: None: there is none.
+    :param captured: how far the connector has read; None before its first commit.
+    """
+
+    slot: Slot | None
+    log_end: int
+    captured: int | None
 
 
 class ResyncNote(msgspec.Struct, frozen=True, kw_only=True):

@@ -54,11 +54,14 @@ class TargetColumn(msgspec.Struct, frozen=True, kw_only=True):
     mask: Literal["sha256"] | None = None
 
 
-class CopyPlan(msgspec.Struct, frozen=True, kw_only=True):
+class CopyPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One copy of a table at one replica, compiled from the registration and the source's columns.
 
     :param key: names of the key columns at the replica, in the order of the registered key.
     :param whole: every captured column is copied unmasked: whoever may read this copy may read a truth record.
+    :param writer: the table is the users' own, at one of several writers: it gets no column, and is written by
+        `adapters.postgres_writer`.
+    :param rank_column: at a writer: the version column of the registration, where there is one.
     """
 
     table: str
@@ -68,6 +71,8 @@ class CopyPlan(msgspec.Struct, frozen=True, kw_only=True):
     key: tuple[str, ...]
     columns: tuple[TargetColumn, ...]
     whole: bool
+    writer: bool = False
+    rank_column: str | None = None
 
     @property
     def target(self) -> str:
@@ -96,6 +101,8 @@ class Write(msgspec.Struct, frozen=True, gc=False):
     :param values: one per column of the plan; for a delete only the key columns count, the others are None.
     :param offset: of the record in the truth topic; `record_value` are its bytes, for a dead letter.
     :param flags: what the row violates, of the table's checks and of the copy's own (`on_violation: flag`).
+    :param own: at a writer: the change was made there.
+    :param position: of an own change in the log of its database, -1 where it has none (a row of a snapshot).
     """
 
     key: bytes
@@ -105,6 +112,8 @@ class Write(msgspec.Struct, frozen=True, gc=False):
     offset: int
     record_value: bytes
     flags: tuple[str, ...] = ()
+    own: bool = False
+    position: int = -1
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):

@@ -22,7 +22,7 @@ from trueup.core.rules import CompiledRule
 from trueup.core.truth_codec import TruthReader
 from trueup.core.watermark import Pending, last_watermark
 from trueup.model.decision import Outcome
-from trueup.model.errors import Retryable, SchemaChanged, TopicChanged
+from trueup.model.errors import SchemaChanged, TopicChanged
 from trueup.model.event import LogRecord, Op
 from trueup.model.watermark import Watermark
 from trueup.model.write import Claim, CopyPlan, Replica, ReplicaBatch
@@ -36,12 +36,18 @@ log = structlog.get_logger("trueup.apply")
 
 
 class ApplyTable:
-    """One copy, ready to be applied."""
+    """One copy, ready to be applied.
 
-    def __init__(self, plan: CopyPlan, reader: TruthReader, checks: tuple[CompiledRule, ...] = ()) -> None:
+    :param complete: see `core.rules_copy.CopyRules`: what a rebuild asks for.
+    """
+
+    def __init__(
+        self, plan: CopyPlan, reader: TruthReader, checks: tuple[CompiledRule, ...] = (), *, complete: bool = False
+    ) -> None:
         self.plan = plan
         self.reader = reader
-        self.boundary = Boundary(plan, checks)
+        self.complete = complete
+        self.boundary = Boundary(plan, checks, complete=complete)
 
 
 class ApplyHandler:
@@ -101,7 +107,7 @@ class ApplyHandler:
             "trueup apply --rebuild; if that was done, this worker is older than the registration, which does no harm"
         )
         log.warning("the copy is not as registered", table=made.table, hint=hint)
-        return ApplyTable(made, table.reader, table.boundary.checks)
+        return ApplyTable(made, table.reader, table.boundary.checks, complete=table.complete)
 
     async def hold(self, tp: TP) -> None:
         """A replica that crashed may have lost its latest commits: only its connection tells (ARCHITECTURE, 11)."""
@@ -132,25 +138,21 @@ class ApplyHandler:
         await self._learn_schemas(table, records if table.boundary.checks else reduced.records)
         judged = table.boundary.judge(reduced, records, table.reader.decode)
         decoded = time.monotonic()
-        try:
-            result = await self._replica_of(batch.tp).apply(
-                ReplicaBatch(
-                    plan=table.plan,
-                    topic=batch.tp.topic,
-                    partition=batch.tp.partition,
-                    token=claim.token,
-                    start_offset=batch.start,
-                    next_offset=batch.end,
-                    records=len(batch.records) - len(reduced.markers),
-                    writes=tuple(judged.writes),
-                    refused=tuple(judged.refused),
-                    counts=judged.counts,
-                    watermark=watermark,
-                )
+        result = await self._replica_of(batch.tp).apply(
+            ReplicaBatch(
+                plan=table.plan,
+                topic=batch.tp.topic,
+                partition=batch.tp.partition,
+                token=claim.token,
+                start_offset=batch.start,
+                next_offset=batch.end,
+                records=len(batch.records) - len(reduced.markers),
+                writes=tuple(judged.writes),
+                refused=tuple(judged.refused),
+                counts=judged.counts,
+                watermark=watermark,
             )
-        except Retryable as exc:
-            self._metrics.retried(type(exc).__name__)
-            raise
+        )
         if watermark is not None:
             self._metrics.as_of(table.plan.table, batch.tp.partition, watermark.beat.time_us)
         if len(batch.records) == len(reduced.markers):
@@ -160,8 +162,11 @@ class ApplyHandler:
         if result.counts.get(Outcome.APPLIED):
             now_us = self._now_us()
             # Rows of a snapshot are no changes: they were true long before anybody captured them.
-            changes = [(now_us - t.commit_time_us) / 1e6 for t in judged.truths if t.op is not Op.READ]
-            self._metrics.converged(table.plan.table, changes)
+            changes = [truth for truth in judged.truths if truth.op is not Op.READ]
+            self._metrics.converged(table.plan.table, [(now_us - t.commit_time_us) / 1e6 for t in changes])
+            published_ms = {record.key: record.timestamp_ms for record in reduced.records}
+            hops = [now_us / 1e6 - at / 1e3 for t in changes if (at := published_ms.get(t.key)) is not None]
+            self._metrics.hops(table.plan.table, hops)
 
     def _arrived(self, batch: Batch, met: Watermark | None) -> Watermark | None:
         """The watermark that is true once a batch is applied: of a marker in it, or of one that was met before.

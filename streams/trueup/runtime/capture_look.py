@@ -7,11 +7,18 @@ from trueup.adapters.postgres_source import PostgresSource
 from trueup.core.capture_health import capture_problem, captured_position
 from trueup.core.connector_config import connector_name
 from trueup.model.errors import Stop
+from trueup.model.source_table import CapturePlace
+
+
+def place_of_capture(system: str, source: PostgresSource, connect: KafkaConnect) -> CapturePlace:
+    """Where capture stands. Raises Unreachable, Refused."""
+    name = connector_name(system)
+    slot = source.slot(name)  # before the offsets: see capture_problem
+    captured = captured_position(connect.offsets(name))
+    return CapturePlace(slot=slot, log_end=source.log_end(), captured=captured)
 
 
 def look_at_capture(system: str, source: PostgresSource, connect: KafkaConnect) -> Stop | None:
     """Why capture may not go on without a new epoch. Raises Unreachable, Refused."""
-    name = connector_name(system)
-    slot = source.slot(name)  # before the offsets: see capture_problem
-    captured = captured_position(connect.offsets(name))
-    return capture_problem(system, slot, source.log_end(), captured)
+    place = place_of_capture(system, source, connect)
+    return capture_problem(system, place.slot, place.log_end, place.captured)

@@ -15,7 +15,7 @@ import structlog
 from trueup.adapters.kafka_connect import ConnectorStatus
 from trueup.core.connector_config import connector_name
 from trueup.model.errors import CaptureFailed, Stop, TrueUpError
-from trueup.runtime.metrics import CaptureMetrics
+from trueup.runtime.capture_metrics import CaptureMetrics
 from trueup.runtime.outages import Outages
 
 _LOOK_S: Final = 3.0
@@ -89,12 +89,12 @@ class CaptureWatch:
             except TrueUpError as exc:
                 self._outages.begin(who, exc)
                 system.running_since, system.state = None, "not known"
-                self._metrics.running(name, is_running=False)
+                self._metrics.connector(name, None, is_known=False)
 
     async def _judge(self, name: str, system: _System, status: ConnectorStatus | None) -> None:
         who, now = f"capture of {name}", asyncio.get_running_loop().time()
         running = status is not None and status.running
-        self._metrics.running(name, is_running=running)
+        self._metrics.connector(name, status)
         if status is None:
             system.state = "there is no connector; run trueup apply"
         elif status.running:

@@ -1,12 +1,16 @@
-"""The capture worker: watches the connectors until SIGTERM, and the parts they need. One is enough; two do no harm."""
+"""The capture worker: watches connectors, the parts they need, and added columns, until SIGTERM. One is enough; two do
+no harm."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
+from trueup.adapters.kafka_connect import PART as KAFKA_CONNECT
 from trueup.adapters.kafka_connect import KafkaConnect
 from trueup.adapters.postgres_source import PostgresSource
 from trueup.adapters.schema_registry import SchemaRegistry
@@ -14,13 +18,17 @@ from trueup.adapters.secret_references import Secrets
 from trueup.model.errors import Stop, TrueUpError
 from trueup.model.registration import Project, System
 from trueup.model.settings import Settings
-from trueup.runtime.capture_look import look_at_capture
+from trueup.model.source_table import CapturePlace
+from trueup.runtime.additions import Additions, take_over
+from trueup.runtime.capture_look import look_at_capture, place_of_capture
+from trueup.runtime.capture_metrics import CaptureMetrics
 from trueup.runtime.capture_watch import CaptureWatch
-from trueup.runtime.metrics import CaptureMetrics
 from trueup.runtime.part_probes import PartProbes, Probe
 from trueup.runtime.process_exit import exit_process
+from trueup.runtime.slot_watch import SlotWatch
 from trueup.runtime.worker import Worker
 
+AnswerT = TypeVar("AnswerT")
 log = structlog.get_logger("trueup.worker")
 
 
@@ -35,10 +43,17 @@ async def run_capture(settings: Settings, project: Project, secrets: Secrets, na
     probes: dict[str, Probe] = {part: partial(asyncio.to_thread, source.ping) for part, source in sources.items()}
     probes["registry"] = partial(asyncio.to_thread, registry.ping)
     lost = partial(_lost, {system.system: system for system in systems}, secrets, connect)
-    watch = CaptureWatch(names, connect, worker.outages, CaptureMetrics(worker.registry, names), lost)
+    metrics = CaptureMetrics(worker.registry, names)
+    watch = CaptureWatch(names, connect, worker.outages, metrics, lost)
+    measured = {system.system: _Source(system, secrets) for system in systems}  # asked from another thread than pings
+    slots = SlotWatch(names, lambda name: measured[name].place(connect), metrics)
+    worker.outages.expect(KAFKA_CONNECT, *(f"capture of {name}" for name in names))
     worker.reasons = watch.reasons
     log.info("worker started", kind=worker.kind, systems=names, metrics_port=worker.metrics_port)
-    working = [asyncio.create_task(work) for work in (watch.run(), PartProbes(probes, worker.outages).run())]
+    tables = project.tables.values()
+    additions = Additions(settings, tables, registry, partial(take_over, settings, project, secrets))
+    work = (watch.run(), slots.run(), PartProbes(probes, worker.outages).run(), additions.run())
+    working = [asyncio.create_task(task) for task in work]
     stopped = asyncio.create_task(worker.stopping.wait(), name="stop")
     await asyncio.wait({stopped, *working}, return_when=asyncio.FIRST_COMPLETED)
     for task in working:
@@ -46,7 +61,7 @@ async def run_capture(settings: Settings, project: Project, secrets: Secrets, na
             exit_process(error)
         task.cancel()
     await asyncio.gather(*working, return_exceptions=True)
-    for source in sources.values():
+    for source in (*sources.values(), *measured.values()):
         source.close()
     connect.close()
     registry.close()
@@ -71,10 +86,17 @@ class _Source:
 
     def ping(self) -> None:
         """Raises Unreachable, or Refused by a server that does not let us in."""
+        self._ask(lambda source: source.server())
+
+    def place(self, connect: KafkaConnect) -> CapturePlace:
+        """Where the capture of this source stands. Raises as `ping` does."""
+        return self._ask(lambda source: place_of_capture(self._system.system, source, connect))
+
+    def _ask(self, question: Callable[[PostgresSource], AnswerT]) -> AnswerT:
         if self._source is None:
             self._source = PostgresSource(self._system.system, self._secrets.owner_dsn(self._system))
         try:
-            self._source.server()
+            return question(self._source)
         except TrueUpError:
             self.close()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from trueup import __version__
+from trueup.runtime.cli_alerts import alerts, dashboards
 from trueup.runtime.cli_apply import apply
 from trueup.runtime.cli_authority import authority
 from trueup.runtime.cli_cases import cases
@@ -29,7 +30,7 @@ app.add_typer(stack, name="stack")
 app.add_typer(worker, name="worker")
 app.add_typer(deadletters, name="deadletters")
 app.add_typer(cases, name="cases")
-for command in (apply, authority, demo, resnapshot, resync, rules, schemas, status, verify):
+for command in (alerts, apply, authority, dashboards, demo, resnapshot, resync, rules, schemas, status, verify):
     app.command()(command)
 
 

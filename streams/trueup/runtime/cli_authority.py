@@ -51,7 +51,8 @@ def _grid(rows: list[AuthorityRow]) -> Grid:
     for heading in ("table", "owner", "team", "source", "order", "copy at", "as", "window", "masked"):
         grid.add_column(heading, overflow="fold")
     for row in rows:
-        first = [row.table, row.owner, row.team or "", row.source_table, row.order]
+        who = row.owner or f"{', '.join(row.writers)} ({row.conflicts})"
+        first = [row.table, who, row.team or "", row.source_table, row.order]
         if not row.copies:
             grid.add_row(*map(Text, [*first, "none", "", "", ""]))
         for copy in row.copies:

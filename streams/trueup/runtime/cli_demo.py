@@ -28,6 +28,9 @@ def demo(
     seed: Annotated[
         int | None, typer.Option(help="Makes the writers choose as in a former run.", show_default="a random one")
     ] = _DEFAULTS.seed,
+    observe: Annotated[
+        bool, typer.Option("--observe", help="With Prometheus: workers scraped, panels filled, alert rules proven.")
+    ] = _DEFAULTS.observe,
     json: Annotated[bool, typer.Option("--json", help="The summary as JSON on stdout.")] = _DEFAULTS.json,
     state_dir: Annotated[
         Path, typer.Option(metavar="DIR", help="Where the demo keeps its state; a former demo's is removed.")
@@ -49,6 +52,7 @@ def demo(
         json=json,
         state_dir=state_dir,
         port_base=port_base,
+        observe=observe,
     )
     if not run_demo(options):
         raise typer.Exit(_EXIT_NOT_HELD)

@@ -10,12 +10,17 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from trueup.adapters.promtool import find_alertmanager
+from trueup.adapters.rule_files import write_whole
+from trueup.adapters.scrape_targets import targets_dir
 from trueup.model.settings import Settings
+from trueup.runtime.alert_files import rules_text
 from trueup.runtime.cli_errors import errors_as_text
-from trueup.runtime.cli_project import PROJECT_DEFAULT, ProjectOption, open_settings
+from trueup.runtime.cli_project import PROJECT_DEFAULT, ProjectOption, open_project, open_settings
 from trueup.stack.local_stack import LocalStack
 from trueup.stack.progress import StackProgress
-from trueup.stack.settings import StackSettings
+from trueup.stack.prometheus import SCRAPE_S
+from trueup.stack.settings import LOOPBACK, Observability, StackSettings, alertmanager_port, prometheus_port
 
 stack = typer.Typer(
     help="The local stack: Postgres, Kafka, Connect and the registry, without Docker or root.", no_args_is_help=True
@@ -33,6 +38,9 @@ def up(
     project: ProjectOption = PROJECT_DEFAULT,
     *,
     brokers: Annotated[int, typer.Option(min=1, max=3, help="Kafka brokers.")] = 1,
+    observability: Annotated[
+        bool, typer.Option("--observability", help="Prometheus and Alertmanager too, with rules for this project.")
+    ] = False,
 ) -> None:
     """Start what does not run yet; safe to repeat. Example: trueup stack up"""
     settings = open_settings(project)
@@ -41,6 +49,7 @@ def up(
         port_base=settings.stack_port_base,
         databases=settings.stack_databases,
         brokers=brokers,
+        observability=_observability(project) if observability else None,
     )
     with StackProgress(Console(stderr=True)) as progress:
         addresses = LocalStack(wanted).up(progress)
@@ -48,6 +57,23 @@ def up(
     typer.echo(f"Connect    {addresses.connect_url}")
     typer.echo(f"registry   {addresses.registry_url}")
     typer.echo(f"databases  {wanted.state_dir / 'stack.env'} (their addresses, with passwords)")
+    if wanted.observability is not None:
+        typer.echo(f"Prometheus http://{LOOPBACK}:{prometheus_port(wanted)}")
+        if wanted.observability.alertmanager is not None:
+            typer.echo(f"alerts     http://{LOOPBACK}:{alertmanager_port(wanted)}")
+        else:
+            typer.echo(
+                "alerts     at Prometheus: there is no Alertmanager (install the package prometheus-alertmanager)"
+            )
+
+
+def _observability(project: Path) -> Observability:
+    """Write the rules of a project, for Prometheus to read."""
+    settings, registered = open_project(project)
+    rules_file = state_dir_of(settings) / "prometheus" / "rules.yml"
+    write_whole(rules_file, rules_text(registered, scrape_s=SCRAPE_S))
+    targets = targets_dir(settings.state_dir).absolute()
+    return Observability(targets_dir=targets, rules_file=rules_file, alertmanager=find_alertmanager())
 
 
 @stack.command()

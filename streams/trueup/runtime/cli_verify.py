@@ -15,7 +15,7 @@ from trueup.core.verify import Comparison
 from trueup.model.errors import Refused
 from trueup.runtime.cli_errors import errors_as_text
 from trueup.runtime.cli_project import PROJECT_DEFAULT, ProjectOption, open_project, open_secrets
-from trueup.runtime.verify_run import Verification
+from trueup.runtime.verify_run import Verification, compared_copies
 
 
 @errors_as_text()
@@ -33,7 +33,7 @@ def verify(
         raise Refused(f'table "{table}" is not registered', hint=hint)
     tables = [t for t in registered.tables.values() if table in {None, t.table}]
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("waiting for a heartbeat", total=sum(len(t.replicas) for t in tables))
+        task = progress.add_task("waiting for a heartbeat", total=sum(len(compared_copies(t)) for t in tables))
 
         def on_copy(what: str) -> None:
             progress.update(task, description=what, advance=1)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final, assert_never
+from typing import assert_never
 
 import msgspec
 import structlog
@@ -19,35 +20,37 @@ from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.truth_log import TruthLog
 from trueup.adapters.truth_store import TruthStore
-from trueup.core.authority import check_authority
 from trueup.core.capture_topic import CaptureLog
 from trueup.core.case_decision import Obeyed, judge
-from trueup.core.control import DecisionOrder, Sweep, order_of, segments
-from trueup.core.decode import EnvelopeDecoder, decode, schema_ids
+from trueup.core.control import DecisionOrder, Sweep, Truncate, order_of, segments
+from trueup.core.decode import truncate_event
+from trueup.core.evolution import key_change
 from trueup.core.ordering import Guard
-from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch, held_of
+from trueup.core.pipeline import DecidePlan, decide_batch, held_of
+from trueup.core.truncation import Ordered, orders_of
 from trueup.core.watermark import marker_headers, marker_key
 from trueup.model.case import Case
-from trueup.model.decision import Held, Outcome, Reject, Skip
-from trueup.model.errors import DeadLetterCapReached, SchemaChanged
-from trueup.model.event import ChangeEvent, LogRecord
+from trueup.model.decision import Held, Outcome, Reject, Skip, TruthRecord
+from trueup.model.errors import DeadLetterCapReached, Fenced
+from trueup.model.event import ChangeEvent, LogRecord, Op
 from trueup.model.registration import Table
 from trueup.model.settings import Settings
+from trueup.model.version import offset_of
 from trueup.model.watermark import Watermark
 from trueup.runtime.capture_check import check_capture
+from trueup.runtime.captured_schemas import learn_captured, learn_kept
 from trueup.runtime.case_table import CaseTable
+from trueup.runtime.decided_records import dead_letter, outgoing_of
 from trueup.runtime.lane import Batch
 from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import DecideMetrics
 from trueup.runtime.open_letters import OpenLetters, read_letters
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 from trueup.runtime.sweep_run import sweep
+from trueup.runtime.truncate_run import truncate
+from trueup.runtime.truth_schema_file import applied_anew
 from trueup.runtime.truth_table import TruthTable
 from trueup.runtime.watermarks import Watermarks
-
-_DEAD_LETTER_VALUE_BYTES_MAX: Final = (
-    9 << 20
-)  # below max.message.bytes with headers; a larger original is cut, and says so
 
 log = structlog.get_logger("trueup.decide")
 
@@ -82,6 +85,7 @@ class DecideHandler:
 
     :param new_producer: of a partition; with `open_store` the seam to what is outside, for tests/simulation.
     :param watermarks: says which beat a partition has passed; without it no copy knows how fresh it is.
+    :param now_ms: the clock, milliseconds since 1970, for the hops.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class DecideHandler:
         new_producer: Callable[[str, str, int, int], PartitionProducer] = PartitionProducer,
         open_store: Callable[[Path, bytes], TruthStore] = TruthStore,
         watermarks: Watermarks | None = None,
+        now_ms: Callable[[], float] = lambda: time.time() * 1000,
     ) -> None:
         self._plans = plans
         self._settings = settings
@@ -107,6 +112,7 @@ class DecideHandler:
         self._new_producer = new_producer
         self._open_store = open_store
         self._watermarks = watermarks
+        self._now_ms = now_ms
         self._owned: dict[TP, _Owned] = {}
         self._epochs: dict[TP, int] = {}
 
@@ -173,7 +179,11 @@ class DecideHandler:
         return CaseTable(self._log, table, partition, cases_max, self._metrics.cases)
 
     async def taken_over(self, tp: TP) -> bool:
-        """Whether another process began a new epoch at a partition that is stopped here: the cause may be gone."""
+        """Whether a command cured, perhaps, what stopped a partition here: another process began a new epoch there, or
+        `trueup apply` took other columns over."""
+        plan = self._plans[tp.topic]
+        if await asyncio.to_thread(applied_anew, self._settings, plan.table.table, plan.codec.schema):
+            return True
         committed = await self._log.committed(DECIDE_GROUP, tp.topic, tp.partition)
         return committed is not None and PartitionMemory.read(committed[1]).guard.epoch > self._epochs.get(tp, 0)
 
@@ -190,10 +200,20 @@ class DecideHandler:
             await owned.producer.stop()
 
     async def process(self, batch: Batch) -> None:
-        """Decides a batch and commits it; what a control record orders is done with everything before it durable."""
-        for segment in segments(log_records(batch.records), batch.start, batch.end):
+        """Decides a batch and commits it; what concerns the whole table is done with everything before it durable."""
+        plan, records = self._plans[batch.tp.topic], log_records(batch.records)
+        await learn_captured(self._registry, records, plan)
+
+        def truncates(record: LogRecord) -> bool:
+            return plan.follows_truncates and truncate_event(record, plan.decoders) is not None
+
+        for segment in segments(records, batch.start, batch.end, truncates):
             await self._decide(batch.tp, segment.records, segment.next_offset)
-            if segment.control is not None:
+            if segment.control is None:
+                continue
+            if (event := truncate_event(segment.control, plan.decoders)) is not None:
+                await self._pass_on(batch.tp, event, segment.control)
+            else:
                 await self._obey(batch.tp, segment.control)
         if batch.start == batch.end:
             await self._mark(batch.tp, batch.end)
@@ -231,15 +251,16 @@ class DecideHandler:
         """Truths, cases, dead letters, the offset and its totals in one transaction."""
         started = time.monotonic()
         owned, plan = self._owned[tp], self._plans[tp.topic]
-        await self._learn_schemas(records, plan)
         held = owned.table.get_many({record.key for record in records if record.key is not None})
-        await self._learn_truth_schemas(held, plan)
+        await learn_kept(self._registry, held, plan)
         decision = decide_batch(records, held, owned.memory.guard, plan, owned.cases.known)
+        if (stop := key_change(decision.dead, plan.table, plan.codec.captured, decision.guard.epoch)) is not None:
+            raise stop
         memory = owned.memory.plus(decision.counts, decision.guard)
         self._check_cap(memory, plan)
         owned.letters.follow(decision, held)
         marker, memory = self._marker(tp, next_offset, memory, decision.cases)
-        outgoing = _outgoing(decision, plan) + owned.cases.outgoing(decision.cases) + marker
+        outgoing = outgoing_of(decision, plan) + owned.cases.outgoing(decision.cases) + marker
         decided = time.monotonic()
         written = await owned.producer.commit(
             outgoing, group=DECIDE_GROUP, next_offset=next_offset, metadata=memory.write()
@@ -249,17 +270,32 @@ class DecideHandler:
         owned.memory = memory
         steps_s = {"decide": decided - started, "commit": time.monotonic() - decided}
         self._metrics.counted(plan.table.table, decision.counts, steps_s)
+        self._measure(records, decision.truths, plan.table.table)
+
+    def _measure(self, records: Sequence[LogRecord], truths: Sequence[TruthRecord], table: str) -> None:
+        """The hops of what was published. Rows of a snapshot are no changes; a replayed letter waited for a person."""
+        captured_ms = {record.offset: record.timestamp_ms for record in records}
+        changes = [
+            (at, truth.commit_time_us / 1000)
+            for truth in truths
+            if truth.op is not Op.READ and (at := captured_ms.get(offset_of(truth.version))) is not None
+        ]
+        now_ms = self._now_ms()
+        captured_s = [(at - committed_ms) / 1000 for at, committed_ms in changes]
+        self._metrics.hops(table, captured_s, [(now_ms - at) / 1000 for at, _ in changes])
 
     async def _obey(self, tp: TP, record: LogRecord) -> None:
         """A control record: one record, one outcome. What a sweep deletes is counted by those who apply it."""
         owned, plan = self._owned[tp], self._plans[tp.topic]
         order = order_of(record, owned.memory.guard, owned.memory.topic.encode())
-        if isinstance(order, Sweep):
+        if isinstance(order, Sweep | Truncate):
             # Taken over anew: what was committed a moment ago can be read, and the table is what the topic says.
-            await self.prepare(tp)
+            if await self.prepare(tp) != record.offset:
+                # Taking over fences whoever had it: one that lost the partition meanwhile must not go on from here.
+                raise Fenced(f'partition {tp.partition} of "{tp.topic}" was carried on by another worker')
             owned = self._owned[tp]
             order = order_of(record, owned.memory.guard, owned.memory.topic.encode())
-        outgoing, outcome, guard, swept = list[Outgoing](), Outcome.IGNORED, owned.memory.guard, 0
+        outgoing, outcome, guard = list[Outgoing](), Outcome.IGNORED, owned.memory.guard
         held: dict[bytes, Held] = {}
         cases: dict[bytes, Case] = {}
         match order:
@@ -276,17 +312,59 @@ class DecideHandler:
                     order, self._log, plan, owned.producer, owned.table, owned.cases, owned.memory, tp.partition
                 )
                 log.info("swept", topic=tp.topic, partition=tp.partition, epoch=order.epoch, deleted=deleted)
-                guard = guard if guard.epoch == order.epoch else Guard(order.epoch)
-                swept = order.epoch
+                owned.memory = owned.memory.swept(order.epoch)
+                guard = guard if guard.epoch == order.epoch else Guard(order.epoch, writers=guard.writers)
+                owned.letters = await read_letters(self._log, plan.table.dead_letter_topic, tp.partition, owned.table)
+            case Truncate():
+                learn = partial(learn_captured, self._registry, plan=plan)
+                done = await truncate(
+                    order, self._log, plan, owned.producer, owned.table, owned.cases, owned.memory, learn
+                )
+                log.info("truncated", topic=tp.topic, partition=tp.partition, published=done)
+                guard = (guard if guard.epoch == order.epoch else Guard(order.epoch)).truncated(order.position)
                 owned.letters = await read_letters(self._log, plan.table.dead_letter_topic, tp.partition, owned.table)
             case Reject():
                 log.warning("control record refused", topic=tp.topic, partition=tp.partition, offset=record.offset)
-                outgoing, outcome = [_dead_letter(plan.table.dead_letter_topic, record, order)], Outcome.REJECTED
+                outgoing, outcome = [dead_letter(plan.table.dead_letter_topic, record, order)], Outcome.REJECTED
             case Skip():
                 outcome = order.outcome
             case _:
                 assert_never(order)
-        memory = owned.memory.plus({outcome: 1}, guard).swept(swept)
+        await self._settle(tp, record, outgoing, outcome, guard, held, cases)
+
+    async def _pass_on(self, tp: TP, event: ChangeEvent, record: LogRecord) -> None:
+        """A truncate: control records for all partitions, in the transaction that passes it. It counts as ignored, as
+        they do: what it deletes is counted by those who apply it."""
+        owned, plan = self._owned[tp], self._plans[tp.topic]
+        partitions = await self._log.partitions(tp.topic)
+        decided = orders_of(event, plan, owned.memory.guard, partitions, owned.memory.topic.encode())
+        outgoing, outcome, guard = list[Outgoing](), Outcome.IGNORED, owned.memory.guard
+        match decided:
+            case Ordered(records=records):
+                outgoing = [Outgoing(r.topic, None, None, r.headers, r.partition) for r in records]
+                guard = decided.guard
+                log.info("truncate met", topic=tp.topic, partition=tp.partition, offset=record.offset)
+            case Reject():
+                outgoing, outcome = [dead_letter(plan.table.dead_letter_topic, record, decided)], Outcome.REJECTED
+            case Skip():
+                outcome = decided.outcome
+            case _:
+                assert_never(decided)
+        await self._settle(tp, record, outgoing, outcome, guard, {}, {})
+
+    async def _settle(
+        self,
+        tp: TP,
+        record: LogRecord,
+        outgoing: list[Outgoing],
+        outcome: Outcome,
+        guard: Guard,
+        held: dict[bytes, Held],
+        cases: dict[bytes, Case],
+    ) -> None:
+        """One record, one outcome, one transaction."""
+        owned, plan = self._owned[tp], self._plans[tp.topic]
+        memory = owned.memory.plus({outcome: 1}, guard)
         self._check_cap(memory, plan)
         written = await owned.producer.commit(
             outgoing + owned.cases.outgoing(cases),
@@ -303,31 +381,8 @@ class DecideHandler:
     async def _decided_alone(self, record: LogRecord) -> Held | None:
         """What a record makes of its key where nothing is held."""
         plan = self._plans[record.topic]
-        await self._learn_schemas([record], plan)
+        await learn_captured(self._registry, [record], plan)
         return decide_batch([record], {}, Guard(), plan).held.get(record.key or b"")
-
-    async def _learn_schemas(self, records: Sequence[LogRecord], plan: DecidePlan) -> None:
-        for schema_id in schema_ids(records) - plan.decoders.keys():
-            try:
-                schema = await asyncio.to_thread(self._registry.schema_by_id, schema_id)
-            except LookupError:
-                continue  # decode rejects such records one by one
-            try:
-                decoder = EnvelopeDecoder(schema)
-            except ValueError:
-                continue
-            changed = _columns_changed(decoder, plan)
-            if changed is None:
-                plan.decoders[schema_id] = decoder
-            elif any(_is_of_owner(record, schema_id, decoder, plan.table) for record in records):
-                raise changed  # else somebody wrote another table's records here: decode rejects them one by one
-
-    async def _learn_truth_schemas(self, held: Mapping[bytes, Held], plan: DecidePlan) -> None:
-        """Records that are kept may have been written under a former schema."""
-        if plan.table.keeps_rows:
-            records = [known.record for known in held.values() if known.record is not None]
-            for schema_id in plan.reader.unknown_ids(records):
-                plan.reader.learn(schema_id, await asyncio.to_thread(self._registry.schema_by_id, schema_id))
 
     def _check_cap(self, memory: PartitionMemory, plan: DecidePlan) -> None:
         cap = self._settings.worker.dead_letters_per_table_max
@@ -338,47 +393,3 @@ class DecideHandler:
                 detail=f"{dead} in one partition, the cap is {cap} (worker.dead_letters_per_table_max)",
                 hint=f"see what they have in common: trueup deadletters list --table {plan.table.table}",
             )
-
-
-def _columns_changed(decoder: EnvelopeDecoder, plan: DecidePlan) -> SchemaChanged | None:
-    """The captured columns must be the registered ones: a column unknown to the truth would be dropped silently."""
-    registered = tuple(field["name"] for field in plan.codec.row_schema["fields"])
-    if set(decoder.row_fields) == set(registered):
-        return None
-    added = sorted(set(decoder.row_fields) - set(registered))
-    gone = sorted(set(registered) - set(decoder.row_fields))
-    return SchemaChanged(
-        f'the columns of "{plan.table.source.table}" changed at the source',
-        detail=f"added: {', '.join(added) or 'none'}; gone: {', '.join(gone) or 'none'}",
-        hint="run: trueup apply, then start the worker again",
-    )
-
-
-def _is_of_owner(record: LogRecord, schema_id: int, decoder: EnvelopeDecoder, table: Table) -> bool:
-    """Whether a record in this schema is a change of the table by its owner."""
-    event = decode(record, {schema_id: decoder}) if schema_id in schema_ids([record]) else None
-    return isinstance(event, ChangeEvent) and check_authority(event, table) is None
-
-
-def _outgoing(decision: BatchDecision, plan: DecidePlan) -> list[Outgoing]:
-    topic, encode = plan.table.truth_topic, plan.codec.encode
-    truths = [Outgoing(topic, truth.key, encode(truth)) for truth in decision.truths]
-    return truths + [_dead_letter(plan.table.dead_letter_topic, record, why) for record, why in decision.dead]
-
-
-def _dead_letter(topic: str, record: LogRecord, why: Reject) -> Outgoing:
-    headers = {
-        "trueup.stage": why.stage,
-        "trueup.error_class": why.error_class,
-        "trueup.reason": why.reason,
-        "trueup.hint": why.hint,
-        "trueup.topic": record.topic,
-        "trueup.partition": str(record.partition),
-        "trueup.offset": str(record.offset),
-    }
-    value = record.value
-    if value is not None and len(value) > _DEAD_LETTER_VALUE_BYTES_MAX:
-        headers["trueup.value_cut_from_bytes"] = str(len(value))
-        value = value[:_DEAD_LETTER_VALUE_BYTES_MAX]
-    original = tuple(record.headers)
-    return Outgoing(topic, record.key, value, original + tuple((k, v.encode()) for k, v in headers.items()))

@@ -25,6 +25,7 @@ _PAUSE_S: Final = 0.5
 
 async def begin_epoch(
     settings: Settings,
+    system: str,
     tables: list[Table],
     epoch: int,
     identity_of: Callable[[Table], Awaitable[str]],
@@ -39,18 +40,18 @@ async def begin_epoch(
         for table in tables:
             identity = await identity_of(table)
             for partition in range(await log.partitions(table.capture_topic)):
-                await _begin_patiently(settings, log, table, partition, epoch, identity)
+                await _begin_patiently(settings, log, table, partition, (system, epoch), identity)
                 on_partition()
     finally:
         await log.stop()
 
 
 async def _begin_patiently(
-    settings: Settings, log: TruthLog, table: Table, partition: int, epoch: int, identity: str
+    settings: Settings, log: TruthLog, table: Table, partition: int, begins: tuple[str, int], identity: str
 ) -> None:
     for _ in range(_TRIES_MAX):
         try:
-            await _begin(settings, log, table, partition, epoch, identity)
+            await _begin(settings, log, table, partition, begins, identity)
         except (Fenced, Retryable):
             await asyncio.sleep(_PAUSE_S)
         else:
@@ -62,7 +63,10 @@ async def _begin_patiently(
     )
 
 
-async def _begin(settings: Settings, log: TruthLog, table: Table, partition: int, epoch: int, identity: str) -> None:
+async def _begin(
+    settings: Settings, log: TruthLog, table: Table, partition: int, begins: tuple[str, int], identity: str
+) -> None:
+    system, epoch = begins
     kafka = settings.kafka
     producer = PartitionProducer(kafka.bootstrap_servers, table.capture_topic, partition, kafka.transaction_timeout_ms)
     await producer.start()
@@ -71,7 +75,9 @@ async def _begin(settings: Settings, log: TruthLog, table: Table, partition: int
         begin, end = await log.bounds(table.capture_topic, partition)
         offset, metadata = committed if committed is not None else (None, "")
         capture = CaptureLog(topic=identity, partition=partition, begin=begin, end=end)
-        memory, next_offset = begun(PartitionMemory.read(metadata), offset, capture, epoch)
+        memory, next_offset = begun(
+            PartitionMemory.read(metadata), offset, capture, epoch, system if table.several_writers else None
+        )
         await producer.commit([], group=DECIDE_GROUP, next_offset=next_offset, metadata=memory.write())
     finally:
         await producer.stop()

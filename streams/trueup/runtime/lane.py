@@ -6,7 +6,7 @@ Only this file changes a partition's state. `runtime.batch_lane` is how Faust's 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -100,6 +100,8 @@ class Lane:
     def __init__(self, handler: Handler, outages: Outages | None = None) -> None:
         self.handler = handler
         self.outages = outages or Outages()
+        self.on_retry: Callable[[Retryable], None] = lambda _: None  # for metrics, as is the next
+        self.on_assigned: Callable[[], None] = lambda: None
         self.partitions: dict[TP, PartitionState] = {}
         self.consumer: LaneConsumer | None = None
         self.draining = False
@@ -174,6 +176,7 @@ class Lane:
         if self.partitions.get(tp) is not state:
             return  # given up meanwhile: preparing it would fence its new owner
         self.outages.begin(_name(tp), exc, named=state.named == exc.primary)
+        self.on_retry(exc)
         state.trouble, state.named = exc, exc.primary
         delay_s = min(_BACKOFF_S_MAX, _BACKOFF_S_FIRST * 2 ** min(failures - 1, 10))
         state.task = asyncio.create_task(self._prepare(tp, state, delay_s), name=f"prepare-{tp.topic}-{tp.partition}")
@@ -235,6 +238,7 @@ class Lane:
 
     def assigned(self, tps: Iterable[TP]) -> None:
         """Every rebalance prepares every partition anew: rule 3 has no exceptions to get wrong."""
+        self.on_assigned()
         for tp in tps:
             state = self.partitions[tp] = PartitionState()
             state.task = asyncio.create_task(self._prepare(tp, state), name=f"prepare-{tp.topic}-{tp.partition}")

@@ -43,6 +43,7 @@ async def run_lane(
     """
     watchdog = Watchdog(app.lane, metrics, table_of, worker.settings.worker.stall_timeout_s, taken_over)
     worker.reasons = watchdog.reasons
+    app.lane.on_retry, app.lane.on_assigned = metrics.retried, metrics.rebalances.inc
     await app.start()
     watching = asyncio.create_task(watchdog.run(), name="watchdog")
     probing = asyncio.create_task(PartProbes(probes, worker.outages).run(), name="probes")

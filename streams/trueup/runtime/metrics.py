@@ -1,7 +1,8 @@
-"""Every metric of TrueUp, in one file (Prometheus conventions: unit in the name, bounded labels, series initialised).
+"""The metrics of decide and apply workers: unit in the name, bounded labels, series initialised (Prometheus' habits).
 
-Labels are names from the registration (table, replica), stages and outcomes: sets a person wrote or code fixes, never
-data. Workers count here; the durable totals are the ones committed with the progress (`trueup status` reads those).
+Labels are names from the registration (table, replica), stages, outcomes and classes of errors: sets a person wrote or
+code fixes, never data. Workers count here; the durable totals are the ones committed with the progress (`trueup status`
+reads those). Beside it: `runtime.capture_metrics`, and `runtime.process_metrics` of every worker.
 """
 
 from __future__ import annotations
@@ -16,14 +17,29 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from trueup.core.window_edges import CONVERGENCE_EDGES_S, edge_label
 from trueup.model.decision import Outcome
+from trueup.model.errors import CaptureFailed, Retryable, Stop, TrueUpError, subclasses
 
 CONVERGENCE: Final = "trueup_convergence_seconds"
-_CONVERGENCE_BUCKETS_S: Final = (
-    0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
-)  # fmt: skip
+HOP: Final = "trueup_hop_seconds"
+CAPTURE_HOP: Final = "capture"
+DECIDE_HOP: Final = "decide"
+APPLY_HOP: Final = "apply"
+DECIDE_HOPS: Final = (CAPTURE_HOP, DECIDE_HOP)
+_HOP_BUCKETS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+STEPS: Final = {"decide": ("decide", "commit"), "apply": ("decode", "apply")}  # of a batch, by stage
 _STEP_BUCKETS_S: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _ROWS_BUCKETS: Final = (1, 10, 100, 500, 1000, 2000, 4000, 10_000)
+
+
+def class_names(of: type[TrueUpError]) -> tuple[str, ...]:
+    """Names of an error class and of all below it: what a label `error_class` can say."""
+    return tuple(sorted({of.__name__, *(found.__name__ for found in subclasses(of))}))
+
+
+STOPPED: Final = class_names(Stop)
+RETRIED: Final = tuple(name for name in class_names(Retryable) if name != CaptureFailed.__name__)
 
 
 class BatchHistogram(Collector):
@@ -42,13 +58,13 @@ class BatchHistogram(Collector):
         counts, total = self._series[labels]
         for value in values:
             counts[bisect.bisect_left(self._bounds, value)] += 1
-            total[0] += value
+            total[0] += max(0.0, value)  # clocks of two hosts differ, and a sum must not fall
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
         for labels, (counts, total) in list(self._series.items()):
             cumulative, buckets = 0, []
-            for bound, count in zip([*map(str, self._bounds), "+Inf"], counts, strict=True):
+            for bound, count in zip([*map(edge_label, self._bounds), "+Inf"], counts, strict=True):
                 cumulative += count
                 buckets.append((bound, float(cumulative)))
             family.add_metric(labels, buckets, total[0])
@@ -84,7 +100,15 @@ class WorkerMetrics:
             ["stage", "replica", "error_class"],
             registry=registry,
         )
-        self._stopped = Gauge("trueup_table_stopped", "1 while a table is stopped.", names, registry=registry)
+        self._stopped = Gauge(
+            "trueup_table_stopped", "1 while a table is stopped, by why.", [*names, "error_class"], registry=registry
+        )
+        self._preparing_s = Gauge(
+            "trueup_preparing_seconds",
+            "Seconds since the longest waiting partition of a table was to be taken over; 0 when all are worked on.",
+            names,
+            registry=registry,
+        )
         self.ready = Gauge(
             "trueup_worker_ready", "1 when every assigned partition is being worked on.", registry=registry
         )
@@ -92,8 +116,14 @@ class WorkerMetrics:
         for table in tables:
             for outcome in Outcome:
                 self._records.labels(stage, table, replica, outcome.value)
-            for gauge in (self._lag, self._stopped):
+            self._rows.labels(stage, table, replica)
+            for step in STEPS[stage]:
+                self._step.labels(stage, table, replica, step)
+            for gauge in (self._lag, self._preparing_s):
                 gauge.labels(stage, table, replica).set(0)
+            self.stopped(table, ())
+        for error_class in RETRIED:
+            self._retries.labels(stage, replica, error_class)
 
     def counted(self, table: str, counts: dict[Outcome, int], steps_s: dict[str, float]) -> None:
         """One batch: its outcomes and the seconds of its steps."""
@@ -107,32 +137,25 @@ class WorkerMetrics:
     def lag(self, table: str, records: int) -> None:
         self._lag.labels(self._stage, table, self._replica).set(records)
 
-    def retried(self, error_class: str) -> None:
-        self._retries.labels(self._stage, self._replica, error_class).inc()
+    def retried(self, exc: Retryable) -> None:
+        self._retries.labels(self._stage, self._replica, type(exc).__name__).inc()
 
-    def stopped(self, table: str, *, is_stopped: bool) -> None:
-        self._stopped.labels(self._stage, table, self._replica).set(1 if is_stopped else 0)
+    def stopped(self, table: str, why: Iterable[Stop]) -> None:
+        """What a table is stopped by; empty when it is not."""
+        names = {type(stop).__name__ for stop in why}
+        for error_class in STOPPED:
+            self._stopped.labels(self._stage, table, self._replica, error_class).set(error_class in names)
+
+    def preparing(self, table: str, seconds: float) -> None:
+        self._preparing_s.labels(self._stage, table, self._replica).set(seconds)
 
 
-class CaptureMetrics:
-    """The capture worker's metrics."""
-
-    def __init__(self, registry: CollectorRegistry, systems: Iterable[str]) -> None:
-        self._running = Gauge(
-            "trueup_capture_running", "1 while connector and task of a system run.", ["system"], registry=registry
-        )
-        self._restarts = Counter(
-            "trueup_capture_restarts", "Restarts of what failed of a connector.", ["system"], registry=registry
-        )
-        for system in systems:
-            self._running.labels(system).set(0)
-            self._restarts.labels(system)
-
-    def running(self, system: str, *, is_running: bool) -> None:
-        self._running.labels(system).set(1 if is_running else 0)
-
-    def restarted(self, system: str) -> None:
-        self._restarts.labels(system).inc()
+def hop_histogram(registry: CollectorRegistry) -> BatchHistogram:
+    """Convergence by hop; `replica` is empty before the copies."""
+    documentation = "Seconds a change took for one hop: capture, decide or apply. Rows of snapshots are not counted."
+    histogram = BatchHistogram(HOP, documentation, ("hop", "table", "replica"), _HOP_BUCKETS_S)
+    registry.register(histogram)
+    return histogram
 
 
 class OpenCases(Collector):
@@ -172,9 +195,12 @@ class DecideMetrics(WorkerMetrics):
         )
         self._cases = OpenCases(tables)
         registry.register(self._cases)
+        self._hops = hop_histogram(registry)
         for table in tables:
             self._recovery_s.labels(table).set(0)
             self._recovered.labels(table)
+            for hop in DECIDE_HOPS:
+                self._hops.initialise(hop, table, "")
 
     def cases(self, table: str, partition: int, deadlines_us: Iterable[int]) -> None:
         """The open cases of a partition this worker owns, by their deadlines."""
@@ -183,6 +209,11 @@ class DecideMetrics(WorkerMetrics):
     def recovered(self, table: str, records: int, seconds: float) -> None:
         self._recovery_s.labels(table).set(seconds)
         self._recovered.labels(table).inc(records)
+
+    def hops(self, table: str, captured_s: Iterable[float], decided_s: Iterable[float]) -> None:
+        """Of changes published: source commit to capture record, and that to the commit of the decision."""
+        self._hops.observe_many((CAPTURE_HOP, table, ""), captured_s)
+        self._hops.observe_many((DECIDE_HOP, table, ""), decided_s)
 
 
 class AsOfAge(Collector):
@@ -219,13 +250,18 @@ class AsOfAge(Collector):
 
 
 class ApplyMetrics(WorkerMetrics):
-    """An apply worker's metrics."""
+    """An apply worker's metrics.
+
+    :param edges_s: windows of the project, seconds: each is an edge of the buckets, so that the changes that kept it
+        can be counted and not estimated. The same for all copies, or buckets could not be added up.
+    """
 
     def __init__(
         self,
         registry: CollectorRegistry,
         tables: Sequence[str],
         replica: str,
+        edges_s: Iterable[float] = (),
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         super().__init__(registry, "apply", tables, replica)
@@ -235,12 +271,14 @@ class ApplyMetrics(WorkerMetrics):
             CONVERGENCE,
             "Seconds from the source's commit to the replica's commit, per applied change.",
             ("table", "replica"),
-            _CONVERGENCE_BUCKETS_S,
+            sorted({*CONVERGENCE_EDGES_S, *edges_s}),
         )
         registry.register(self._convergence)
+        self._hops = hop_histogram(registry)
         self._replica_name = replica
         for table in tables:
             self._convergence.initialise(table, replica)
+            self._hops.initialise(APPLY_HOP, table, replica)
 
     def as_of(self, table: str, partition: int, time_us: int | None) -> None:
         """What a partition of a copy is as of now; None: not known."""
@@ -251,3 +289,7 @@ class ApplyMetrics(WorkerMetrics):
 
     def converged(self, table: str, seconds: Iterable[float]) -> None:
         self._convergence.observe_many((table, self._replica_name), seconds)
+
+    def hops(self, table: str, applied_s: Iterable[float]) -> None:
+        """Of changes applied: truth record to the replica's commit."""
+        self._hops.observe_many((APPLY_HOP, table, self._replica_name), applied_s)

@@ -27,6 +27,7 @@ class PartProbes:
 
     def __init__(self, probes: Mapping[str, Probe], outages: Outages) -> None:
         self._probes, self._outages = probes, outages
+        outages.expect(*probes)
 
     async def run(self) -> None:
         """Until cancelled; parts do not wait for each other."""
@@ -39,11 +40,11 @@ class PartProbes:
                 async with asyncio.timeout(_ANSWER_S_MAX):
                     await probe()
             except TrueUpError as exc:  # a refused login, too: it is shown while it lasts
-                self._outages.begin(f"probe of {part}", exc)
+                self._outages.begin(f"probe of {part}", exc, part=part)
                 failures += 1
             except TimeoutError:
                 silent = Unreachable(part, detail=f"no answer within {_ANSWER_S_MAX:.0f} s")
-                self._outages.begin(f"probe of {part}", silent)
+                self._outages.begin(f"probe of {part}", silent, part=part)
                 failures += 1
             else:
                 self._outages.end(f"probe of {part}")

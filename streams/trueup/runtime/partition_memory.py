@@ -62,14 +62,21 @@ class PartitionMemory(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, unswept=0) if epoch >= self.unswept else self
 
 
-def begun(memory: PartitionMemory, committed: int | None, log: CaptureLog, epoch: int) -> tuple[PartitionMemory, int]:
+def begun(
+    memory: PartitionMemory, committed: int | None, log: CaptureLog, epoch: int, writer: str | None = None
+) -> tuple[PartitionMemory, int]:
     """A partition's memory and next offset when an epoch begins. The totals go on as long as the topic is the same.
 
     :param committed: the next offset to decide; None when nothing was committed.
+    :param writer: of several writers the one whose epoch it is; the others' guards stay.
     """
     same = committed is not None and memory.topic in {"", log.topic} and committed <= log.end
     totals = memory.totals if same else dict.fromkeys(Outcome, 0)
-    guard = memory.guard if memory.guard.epoch >= epoch else Guard(epoch)
+    guard = memory.guard
+    if writer is not None:
+        guard = guard if guard.of(writer).epoch >= epoch else guard.moved(writer, Guard(epoch))
+    elif guard.epoch < epoch:
+        guard = Guard(epoch)
     unswept = max(memory.unswept, epoch if guard is not memory.guard else 0)
     start = max(committed, log.begin) if same and committed is not None else log.begin
     return PartitionMemory(totals, guard, log.topic, memory.mark, unswept), start

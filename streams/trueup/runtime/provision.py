@@ -59,7 +59,9 @@ class Provisioner:
         self._parts.kafka.cluster()  # the part that most often is not there, asked first
         views = look(self._settings, self._project, self._parts)
         captured = {table.table: view.captured(table) for view in views for table in view.tables}
-        made, rebuilt = self._replicas.steps(captured)
+        added = {table.table: view.added(table) for view in views for table in view.tables}
+        instances = {view.system.system: view.server.instance for view in views}
+        made, rebuilt = self._replicas.steps(captured, added, instances)
         return plan(self._settings, views, self._parts, connector_template, made, rebuilt)
 
     def carry_out(

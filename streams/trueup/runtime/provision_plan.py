@@ -2,7 +2,8 @@
 
 The order is the guarantee; a run that was killed after any step is completed by the next one:
 
-    1. schemas, in the project and in the registry      nobody writes yet
+    1. schemas, in the registry and in the project      nobody writes yet; of a table whose columns changed after 7,
+                                                        see `runtime.evolve_plan`
     2. topics                                           the connector finds its own
     3. sources: own schema, identity, publication       what is not published when the slot is made is lost
     4. replicas
@@ -15,8 +16,9 @@ The order is the guarantee; a run that was killed after any step is completed by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 from trueup.adapters import postgres_source_sql as sql
 from trueup.adapters.kafka_connect import KafkaConnect
@@ -36,12 +38,12 @@ from trueup.core.connector_config import (
 )
 from trueup.core.source_rules import (
     parts_to_identify,
+    problems_between_writers,
     problems_with_server,
     problems_with_source,
     why_full_identity,
 )
 from trueup.core.topic_plan import replication_factor, settings_to_change, system_topics, table_topics
-from trueup.core.truth_schema import canonical_text, truth_schema
 from trueup.model.columns import CapturedTable
 from trueup.model.errors import Refused, UnsafeChange
 from trueup.model.problem import Problem
@@ -51,21 +53,17 @@ from trueup.model.source_table import SourceServer, SourceState, SourceTable
 from trueup.model.topic import ClusterFacts
 from trueup.runtime.capture_login import capture_login
 from trueup.runtime.capture_look import look_at_capture
+from trueup.runtime.evolve_plan import Applied, look_at_applied, must_be_read_again, schema_steps
 from trueup.runtime.provision_steps import (
     AlterTopic,
     CreateTopic,
     Fill,
     PutConnector,
-    RegisterSchema,
     RestartConnector,
     SourceSql,
     Step,
-    WriteSchema,
 )
 from trueup.runtime.truth_schema_file import truth_schema_path
-
-# A reader with the newest schema can read every record of a compacted topic, whatever it was written with.
-_TRUTH_COMPATIBILITY = "BACKWARD_TRANSITIVE"
 
 
 @dataclass
@@ -112,15 +110,25 @@ class SystemView:
     server: SourceServer
     state: SourceState
     login: CaptureLogin
+    applied: dict[str, Applied]
 
     @property
     def name(self) -> str:
         return connector_name(self.system.system)
 
     def captured(self, table: Table) -> CapturedTable:
-        return self.found[table.table].captured(
-            table.table, tuple(table.key), generated=self.server.publishes_generated
-        )
+        return _columns(table, self.found[table.table], self.server, self.applied[table.table])
+
+    def added(self, table: Table) -> frozenset[str]:
+        """Columns that came to an applied table since."""
+        return self.applied[table.table].added(self.captured(table))
+
+    def evolved(self, table: Table) -> bool:
+        return self.applied[table.table].evolved(table, self.captured(table))
+
+    def schema_steps(self, table: Table, settings: Settings, parts: Parts) -> list[Step]:
+        schema = self.applied[table.table].schema(table, self.captured(table))
+        return schema_steps(table, schema, truth_schema_path(settings, table.table), parts.registry)
 
     @property
     def published(self) -> set[tuple[str, str]]:
@@ -136,8 +144,17 @@ def look(settings: Settings, project: Project, parts: Parts) -> list[SystemView]
             view, mistakes = _look_at(system, tables, settings, parts)
             views.append(view)
             problems += mistakes
+    for table in project.tables.values():
+        if table.several_writers:
+            found = {view.system.system: view.captured(table) for view in views if table.table in view.found}
+            problems += problems_between_writers(table, found) if len(found) > 1 else []
     refuse_problems(settings.project_dir, problems)
     return views
+
+
+def _columns(table: Table, facts: SourceTable, server: SourceServer, applied: Applied) -> CapturedTable:
+    now = facts.captured(table.table, tuple(table.key), generated=server.publishes_generated)
+    return applied.registered(now, table)
 
 
 def _look_at(system: System, tables: list[Table], settings: Settings, parts: Parts) -> tuple[SystemView, list[Problem]]:
@@ -145,18 +162,19 @@ def _look_at(system: System, tables: list[Table], settings: Settings, parts: Par
     server = source.server()
     login = capture_login(system, settings, parts.secrets, failover=server.keeps_slots_on_failover)
     role = source.capture_role(login.user)
-    problems = problems_with_server(tables[0], system.system, server, role, login.user)
+    shared_first = sorted(tables, key=lambda table: not table.several_writers)  # what only they need is asked, too
+    problems = problems_with_server(shared_first[0], system.system, server, role, login.user)
     found: dict[str, SourceTable] = {}
+    applied = {table.table: look_at_applied(table, parts.registry) for table in tables}
     for table in tables:
         facts = source.table(table.source.schema_name, table.source.table_name)
         problems += problems_with_source(table, facts, server, role)
         if facts is not None:
             found[table.table] = facts
-            captured = facts.captured(table.table, tuple(table.key), generated=server.publishes_generated)
-            problems += problems_with_columns(table, captured)
+            problems += problems_with_columns(table, _columns(table, facts, server, applied[table.table]))
     needed = sql.privileges(server, [(facts.schema, facts.table) for facts in found.values()])
     state = source.state(connector_name(system.system), login.user, needed if role is not None else ())
-    return SystemView(system, tables, found, server, state, login), problems
+    return SystemView(system, tables, found, server, state, login, applied), problems
 
 
 def plan(
@@ -177,17 +195,21 @@ def plan(
         _refuse_lost_topics(view, parts)
     before: list[Step] = []
     after: list[Step] = []
+    schemas: dict[bool, list[Step]] = {False: [], True: []}
+    for table, view in _each_once(views):
+        schemas[view.evolved(table)] += view.schema_steps(table, settings, parts)
     for view in views:
         earlier, later = _capture_steps(view, settings, cluster, parts, template(view.system.kind))
         before += earlier
         after += later
     return [
-        *(step for view in views for table in view.tables for step in _schema_steps(table, view, settings, parts)),
+        *schemas[False],
         *_topic_steps(views, settings, cluster, parts),
         *(step for view in views for step in _source_steps(view)),
         *replica_steps,
         *before,
         *after,
+        *schemas[True],
         *(step for view in views for step in _leaving_steps(view)),
         *rebuild_steps,
     ]
@@ -195,7 +217,7 @@ def plan(
 
 def prerequisites(settings: Settings, view: SystemView, parts: Parts) -> list[Step]:
     """Steps 1 to 3 for one system: what must be there before a connector may run."""
-    schemas = [step for table in view.tables for step in _schema_steps(table, view, settings, parts)]
+    schemas = [step for table in view.tables for step in view.schema_steps(table, settings, parts)]
     topics = _topic_steps([view], settings, parts.kafka.cluster(), parts)
     return [*schemas, *topics, *_source_steps(view)]
 
@@ -231,28 +253,21 @@ def _refuse_lost_topics(view: SystemView, parts: Parts) -> None:
             )
 
 
-def _schema_steps(table: Table, view: SystemView, settings: Settings, parts: Parts) -> list[Step]:
-    schema = truth_schema(table, view.captured(table))
-    path = truth_schema_path(settings, table.table)
-    subject = f"{table.truth_topic}-value"
-    steps: list[Step] = []
-    if not path.exists() or path.read_text(encoding="utf-8") != canonical_text(schema):
-        steps.append(WriteSchema(table=table.table, path=path, schema=schema))
-    known = parts.registry.id_of(subject, schema) is not None
-    if not known or parts.registry.compatibility(subject) != _TRUTH_COMPATIBILITY:
-        steps.append(RegisterSchema(subject=subject, schema=schema, compatibility=_TRUTH_COMPATIBILITY))
-    return steps
+def _each_once(views: list[SystemView]) -> Iterator[tuple[Table, SystemView]]:
+    """Every table with a view of it: one that several systems write is captured from the first that is looked at."""
+    seen = set()
+    for view in views:
+        for table in view.tables:
+            if table.table not in seen:
+                seen.add(table.table)
+                yield table, view
 
 
 def _topic_steps(views: list[SystemView], settings: Settings, cluster: ClusterFacts, parts: Parts) -> list[Step]:
     copies = replication_factor(settings, cluster)
     wanted = [
-        spec
-        for view in views
-        for spec in (
-            *system_topics(view.system.system, copies),
-            *(spec for table in view.tables for spec in table_topics(table, settings, copies)),
-        )
+        *(spec for view in views for spec in system_topics(view.system.system, copies)),
+        *(spec for table, _ in _each_once(views) for spec in table_topics(table, settings, copies)),
     ]
     found = parts.kafka.describe([spec.name for spec in wanted])
     steps: list[Step] = []
@@ -309,6 +324,13 @@ def _capture_steps(
         before.append(SourceSql(system=system.system, statement=statement))
     elif unfilled:
         after += [_fill(view, table, config) for table in unfilled]
+    after += [
+        _fill(view, table, config, again=True)
+        for table in view.tables
+        if table not in unfilled
+        and view.evolved(table)
+        and must_be_read_again(table, view.applied[table.table], view.captured(table), parts.source(system))
+    ]
     if running != config:
         changed = sorted(k for k in {*config, *(running or {})} if (running or {}).get(k) != config.get(k))
         put = PutConnector(
@@ -350,15 +372,19 @@ def _config(view: SystemView, settings: Settings, cluster: ClusterFacts, templat
     )
 
 
-def _fill(view: SystemView, table: Table, config: Mapping[str, str]) -> Fill:
+def _fill(view: SystemView, table: Table, config: Mapping[str, str], *, again: bool = False) -> Fill:
     digest = config_digest(config)
     source = (table.source.schema_name, table.source.table_name)
+    if again:
+        statements = [sql.snapshot_again(f"evolve-{table.table}-{uuid4()}", source, None)]
+    else:
+        statements = sql.fill_by_signal(view.system.system, table.table, source, view.system.epoch, digest)
     return Fill(
         system=view.system.system,
         connector=view.name,
         table=table.table,
         digest=digest,
-        statements=tuple(sql.fill_by_signal(view.system.system, table.table, source, view.system.epoch, digest)),
+        statements=tuple(statements),
     )
 
 

@@ -10,7 +10,7 @@ from trueup.adapters.postgres_freshness import CopyWindow, plan_freshness
 from trueup.adapters.postgres_rebuild import look_at_old, plan_shadow, refusal
 from trueup.adapters.postgres_rebuild_sql import swap
 from trueup.adapters.postgres_replica import connect
-from trueup.adapters.postgres_replica_ddl import execute, find_rebuilds, plan_replica
+from trueup.adapters.postgres_replica_ddl import execute, find_rebuilds, plan_replica, refuse_other_database
 from trueup.adapters.postgres_source import dsn_parts
 from trueup.adapters.secret_references import Secrets
 from trueup.core.boundary import compile_copy_checks
@@ -37,10 +37,21 @@ class Replicas:
         self._settings, self._project, self._secrets = settings, project, secrets
         self._adopt, self._rebuild = adopt, rebuild
         self._captured: Mapping[str, CapturedTable] = {}
+        self._added: Mapping[str, frozenset[str]] = {}
+        self._instances: Mapping[str, str] = {}
 
-    def steps(self, captured: Mapping[str, CapturedTable]) -> tuple[list[Step], list[Step]]:
-        """What is made at replicas, and the rebuilds. Raises UnsafeChange naming every copy that may not change."""
-        self._captured = captured
+    def steps(
+        self,
+        captured: Mapping[str, CapturedTable],
+        added: Mapping[str, frozenset[str]],
+        instances: Mapping[str, str],
+    ) -> tuple[list[Step], list[Step]]:
+        """What is made at replicas, and the rebuilds. Raises UnsafeChange naming every copy that may not change.
+
+        :param added: by table, columns of the source that no truth record has yet; a copy gets them in its place.
+        :param instances: what tells the database of each system.
+        """
+        self._captured, self._added, self._instances = captured, added, instances
         made: list[Step] = []
         rebuilt: list[Step] = []
         refused: list[Rebuild] = []
@@ -102,8 +113,12 @@ class Replicas:
         role = self._writer_role(replica)
         dsn = self._secrets.ddl_dsn(replica)
         async with await connect(replica.replica, dsn, application_name=_NAME) as connection:
-            rebuilds = await find_rebuilds(connection, plans)
-            statements = await plan_replica(connection, plans, role, adopt=self._adopt, rebuilds=rebuilds)
+            if any(plan.writer for plan in plans):
+                await refuse_other_database(connection, replica.replica, self._instances.get(replica.replica, ""))
+            rebuilds = await find_rebuilds(connection, plans, self._added)
+            statements = await plan_replica(
+                connection, plans, role, adopt=self._adopt, rebuilds=rebuilds, added=self._added
+            )
             statements += await plan_freshness(connection, self._windows(replica), replica=replica.replica)
             steps: list[Step] = []
             for rebuild in rebuilds if self._rebuild else ():
@@ -117,8 +132,10 @@ class Replicas:
         async with await connect(replica.replica, dsn, application_name=_NAME) as connection:
             # Workers commit without waiting for the disk; a table that is said to be there must be there.
             await connection.execute("SET synchronous_commit = on")
-            rebuilds = await find_rebuilds(connection, plans)
+            rebuilds = await find_rebuilds(connection, plans, self._added)
             role = self._writer_role(replica)
-            statements = await plan_replica(connection, plans, role, adopt=self._adopt, rebuilds=rebuilds)
+            statements = await plan_replica(
+                connection, plans, role, adopt=self._adopt, rebuilds=rebuilds, added=self._added
+            )
             statements += await plan_freshness(connection, self._windows(replica), replica=replica.replica)
             await execute(connection, statements, replica=replica.replica)

@@ -70,6 +70,9 @@ class Resync:
         self._settings, self._secrets = settings, secrets
         self._system: System = project.systems[system]
         self._tables: list[Table] = project.tables_owned_by(system)
+        # Of a table with several writers the epoch must be above those of all: it tells what the snapshot brought.
+        shared = {writer for table in self._tables for writer in table.systems}
+        self._epochs = [project.systems[writer].epoch for writer in shared if writer in project.systems]
         self._name = connector_name(system)
         self._parts = Parts.of(settings, secrets)
         self._reader = ProgressReader(settings.kafka.bootstrap_servers, project, secrets)
@@ -90,7 +93,7 @@ class Resync:
         note = source.resync_note()
         running = self._parts.connect.config(self._name) or {}
         state = source.state(self._name, "", ())
-        applied = [*state.fills.values(), int(running.get(EPOCH_SETTING, "0"))]
+        applied = [*self._epochs, *state.fills.values(), int(running.get(EPOCH_SETTING, "0"))]
         run = next_run(note, self._system.epoch, applied)
         return run, resumes(run, note)
 
@@ -200,7 +203,11 @@ class Resync:
             done += 1
             on_progress("partitions", done, total)
 
-        asyncio.run(begin_epoch(self._settings, self._tables, self.run_note.epoch, self._identity, one_more))
+        asyncio.run(
+            begin_epoch(
+                self._settings, self._system.system, self._tables, self.run_note.epoch, self._identity, one_more
+            )
+        )
 
     def _answering(self) -> int:
         """The number of capture partitions, once all answer: those made a moment ago have no leader yet."""

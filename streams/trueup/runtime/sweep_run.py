@@ -13,7 +13,7 @@ from trueup.adapters.truth_log import TruthLog
 from trueup.core.cases import is_brought, superseded
 from trueup.core.control import Sweep
 from trueup.core.pipeline import DecidePlan, held_of
-from trueup.core.sweep import brought_by_letter, deletion, swept_keys, version_of_sweep
+from trueup.core.sweep import brought_by_letter, deletion, restored, swept_keys, version_of_sweep
 from trueup.model.decision import TruthRecord
 from trueup.runtime.case_table import CaseTable
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
@@ -33,19 +33,27 @@ async def sweep(
     memory: PartitionMemory,
     partition: int,
 ) -> int:
-    """Publishes the deletions, in transactions that leave the offset at the control record. Returns how many.
+    """Publishes the deletions, in transactions that leave the offset at the control record. Returns how many keys.
 
-    An open case of a key that was not brought is over: there is nothing left to decide about.
+    Of a table with several writers nothing is deleted: the row is at the other writers, so it is published once more
+    and written at the one whose snapshot did not bring it. What waits for a person waits on.
+
+    With one owner an open case of a key that was not brought is over: there is nothing left to decide about.
 
     :param table: caught up with the truth topic, as `cases` is with theirs.
     """
     brought = await _keys_with_letters(log, plan.table.dead_letter_topic, partition, order.epoch)
-    brought |= {key for key, case in cases.open.items() if is_brought(case, order.epoch)}
+    several = plan.conflicts is not None
+    brought |= {key for key, case in cases.open.items() if several or is_brought(case, order.epoch)}
     version = version_of_sweep(order, ranked=plan.version_column is not None)
     topic, deleted, waiting = plan.table.truth_topic, 0, list[bytes]()
 
     async def publish(keys: list[bytes]) -> int:
-        await commit(keys, [deletion(key, version, order) for key in keys])
+        if not several:
+            await commit(keys, [deletion(key, version, order) for key in keys])
+        else:
+            held = table.get_many(keys)
+            await commit(keys, [restored(key, held[key], order) for key in keys])
         return len(keys)
 
     async def commit(keys: list[bytes], truths: list[TruthRecord]) -> None:

@@ -26,3 +26,11 @@ def read_truth_schema(settings: Settings, table: str) -> dict[str, Any]:
             f'table "{table}" is registered and was never applied', file=str(path), hint="run: trueup apply"
         ) from exc
     return schema
+
+
+def applied_anew(settings: Settings, table: str, running: dict[str, Any]) -> bool:
+    """Whether `trueup apply` wrote another truth schema than the one a worker runs with."""
+    try:
+        return read_truth_schema(settings, table) != running
+    except (ConfigurationError, msgspec.DecodeError):
+        return False

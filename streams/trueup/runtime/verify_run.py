@@ -33,6 +33,11 @@ _POLL_S: Final = 0.1
 OnCopy = Callable[[str], None]
 
 
+def compared_copies(table: Table) -> list[Copy]:
+    """The copies that are compared with the owner; of several writers the first is what all others must equal."""
+    return [copy for copy in table.copies if copy.replica not in table.systems[:1] or not table.several_writers]
+
+
 class Verification:
     """One run over some tables."""
 
@@ -51,7 +56,7 @@ class Verification:
         caught_up = self.catch_up(tables)
         results = []
         for table in tables:
-            for copy in table.replicas:
+            for copy in compared_copies(table):
                 on_copy(f"{table.table} at {copy.replica}")
                 results.append(self._compare(table, copy, caught_up=caught_up))
         return results
@@ -76,7 +81,7 @@ class Verification:
 
         if not _until(decided, deadline):  # 3
             return False
-        replicas = {copy.replica for table in tables for copy in table.replicas}
+        replicas = {copy.replica for table in tables for copy in table.copies}
         names = {table.table for table in tables}
         ends = self._topics.ends([table.truth_topic for table in tables])  # 4
         return _until(  # 5

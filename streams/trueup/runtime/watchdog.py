@@ -28,7 +28,7 @@ class Watchdog:
     """Looks once a second.
 
     :param table_of: the table a topic belongs to, for labels.
-    :param taken_over: whether somebody began a new epoch at a stopped partition, so that its cause may be gone.
+    :param taken_over: whether a command was run that may have cured what stopped a partition.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Watchdog:
         self._taken_over = taken_over
         self._asked_at = 0.0
         self._moved: dict[TP, tuple[int, float]] = {}
+        self._preparing: dict[TP, float] = {}
         self.assigned = False
 
     async def run(self) -> None:
@@ -72,8 +73,20 @@ class Watchdog:
         for table in set(self._table_of.values()):
             self._metrics.lag(table, lags[table])
             states = [s for tp, s in lane.partitions.items() if self._table_of[tp.topic] == table]
-            self._metrics.stopped(table, is_stopped=any(s.stopped is not None for s in states))
+            self._metrics.stopped(table, [s.stopped for s in states if s.stopped is not None])
+        self._look_at_preparing(now)
         self._metrics.ready.set(0 if self.reasons() or lane.outages.reasons() else 1)
+
+    def _look_at_preparing(self, now: float) -> None:
+        """For how long partitions of a table are being taken over (producer, offsets, recovery of the state)."""
+        waiting = {tp for tp, s in self._lane.partitions.items() if not s.ready and s.stopped is None}
+        self._preparing = {tp: self._preparing.get(tp, now) for tp in waiting}
+        longest = dict.fromkeys(self._table_of.values(), 0.0)
+        for tp, since in self._preparing.items():
+            table = self._table_of[tp.topic]
+            longest[table] = max(longest[table], now - since)
+        for table, seconds in longest.items():
+            self._metrics.preparing(table, seconds)
 
     async def look_at_stopped(self) -> None:
         """Nobody tries a stopped partition again; but a command that cured it lets this process start anew."""
@@ -88,8 +101,8 @@ class Watchdog:
             return
         if cured:
             raise Fenced(
-                f'a new epoch has begun at partition {cured[0].partition} of "{cured[0].topic}"',
-                detail="the partition was stopped here; its cause may be gone",
+                f'what stopped partition {cured[0].partition} of "{cured[0].topic}" may be gone',
+                detail="a new epoch has begun there, or trueup apply took other columns over",
                 hint="the worker ends and is started anew",
             )
 

@@ -19,6 +19,7 @@ from trueup.core.pipeline import DecidePlan
 from trueup.core.rules_copy import compile_copy
 from trueup.core.truth_codec import TruthCodec, TruthReader
 from trueup.core.truth_schema import captured_table
+from trueup.core.window_edges import edges_of
 from trueup.model.errors import ConfigurationError, TopicChanged
 from trueup.model.registration import Project, Table
 from trueup.model.settings import Settings
@@ -172,12 +173,13 @@ async def run_apply(
         return True
 
     if await worker.patiently(ready):
-        metrics = ApplyMetrics(worker.registry, [table.table for table, _ in copies], replica)
+        metrics = ApplyMetrics(worker.registry, [table.table for table, _ in copies], replica, edges_of(project))
         log = TruthLog(settings.kafka.bootstrap_servers)
         cap = settings.worker.dead_letters_per_table_max
+        writes = any(made.plan.writer for made in tables.values())
         handler = ApplyHandler(
             tables,
-            lambda: PostgresReplica(replica, dsn, dead_letters_per_table_max=cap),
+            lambda: PostgresReplica(replica, dsn, dead_letters_per_table_max=cap, writes_users_tables=writes),
             log,
             registry,
             metrics,

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
-from prometheus_client import GC_COLLECTOR, CollectorRegistry
-from prometheus_client.platform_collector import PlatformCollector
-from prometheus_client.process_collector import ProcessCollector
+from prometheus_client import CollectorRegistry
 
+from trueup.adapters.scrape_targets import remove_target, write_target
 from trueup.model.errors import Retryable
 from trueup.model.settings import Settings
 from trueup.runtime.health import HealthServer
 from trueup.runtime.outages import Outages
+from trueup.runtime.process_metrics import ProcessMetrics, register_process
 
 _BACKOFF_S_FIRST: Final = 0.5
 _BACKOFF_S_MAX: Final = 15.0
@@ -44,11 +44,10 @@ class Worker:
     def __init__(self, kind: str, name: str, settings: Settings, metrics_port: int, replica: str = "") -> None:
         self.kind, self.name, self.settings, self.replica = kind, name, settings, replica
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        self.registry.register(GC_COLLECTOR)
         self.state_dir = settings.state_dir / "workers" / name
         self.outages = Outages()
+        process = ProcessMetrics(kind=kind, name=name, replica=replica, state_dir=self.state_dir, outages=self.outages)
+        register_process(self.registry, process)
         self.reasons: Callable[[], list[str]] = lambda: ["starting"]
         self.stopping = asyncio.Event()
         self._health = HealthServer(settings.worker.metrics_host, metrics_port, self.registry, self.readiness)
@@ -87,7 +86,7 @@ class Worker:
         return self._health.port
 
     def _register(self) -> None:
-        """Leaves word for `trueup status` on this host."""
+        """Leaves word for `trueup status` and for Prometheus on this host."""
         entry = {
             "name": self.name,
             "kind": self.kind,
@@ -96,10 +95,13 @@ class Worker:
             "url": f"http://{self.settings.worker.metrics_host}:{self._health.port}",
         }
         _entry_path(self.settings, self.name).write_text(json.dumps(entry) + "\n", encoding="utf-8")
+        address = f"{self.settings.worker.metrics_host}:{self._health.port}"
+        write_target(self.settings.state_dir, self.name, address)
 
     async def close(self) -> None:
         await self._health.stop()
         _entry_path(self.settings, self.name).unlink(missing_ok=True)
+        remove_target(self.settings.state_dir, self.name)
         log.info("worker ended")
 
 

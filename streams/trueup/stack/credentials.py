@@ -3,7 +3,7 @@
 postgres        superuser; for the stack itself
 <db>_owner      owns the database; makes tables, publications, and roles that replicate
 trueup_capture  what Debezium connects as: replication, nothing else
-trueup_writer   what apply workers connect as: no rights until somebody grants them
+trueup_writer   what apply workers connect as: no rights on data until somebody grants them
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ from trueup.stack.settings import (
 SUPERUSER = "postgres"
 CAPTURE_ROLE = "trueup_capture"
 WRITER_ROLE = "trueup_writer"
+
+# To write a table that is captured here, too, without an echo: `trueup apply` names what is missing of these.
+WRITER_GRANTS = (
+    "GRANT EXECUTE ON FUNCTION pg_replication_origin_session_setup(text), pg_replication_origin_create(text) TO {}",
+    "GRANT SET ON PARAMETER session_replication_role TO {}",
+)
 
 _PASSWORD_BYTES = 18  # 144 bits, 24 characters that need no quoting in a URL
 

@@ -19,6 +19,7 @@ from trueup.stack.credentials import stack_addresses, write_private, write_secre
 from trueup.stack.kafka import KafkaPart
 from trueup.stack.part import Part, start
 from trueup.stack.postgres import PostgresPart
+from trueup.stack.prometheus import observing_parts, refuse_without_program
 from trueup.stack.registry import RegistryPart
 from trueup.stack.settings import StackAddresses, StackSettings, decode_settings, encode_settings
 
@@ -106,6 +107,8 @@ class LocalStack:
         4. write the addresses and passwords down.
         """
         report = _Reporter(on_progress)
+        if self.settings.observability is not None:
+            refuse_without_program(self.settings)
         self._make_state_dir()
         with artifacts.exclusive(self.settings.state_dir / _LOCK_FILE):
             self._remember_settings()  # 1
@@ -163,7 +166,9 @@ class LocalStack:
         settings = self.settings
         brokers: list[Part] = [KafkaPart(settings, node) for node in range(1, settings.brokers + 1)]
         servers: list[Part] = [PostgresPart(settings, database) for database in settings.databases]
-        return [[*brokers, *servers], [ConnectPart(settings), RegistryPart(settings)]]
+        observing = observing_parts(settings)
+        stages: list[list[Part]] = [[*brokers, *servers], [ConnectPart(settings), RegistryPart(settings)]]
+        return [*stages, observing] if observing else stages
 
     def _part(self, name: str) -> Part:
         """Find a part by its name."""
@@ -209,6 +214,8 @@ class LocalStack:
                     detail=f"{kept.brokers} brokers, port base {kept.port_base}, databases {', '.join(kept.databases)}",
                     hint="use another state folder, or remove that stack: trueup stack down --purge",
                 )
+            if self.settings.observability is None:  # what was started once is known until it is purged
+                self.settings = msgspec.structs.replace(self.settings, observability=kept.observability)
         write_private(path, encode_settings(self.settings))
 
     def _purge(self) -> None:

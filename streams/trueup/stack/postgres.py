@@ -100,20 +100,26 @@ class PostgresPart:
             _make_role(connection, roles.CAPTURE_ROLE, known.capture, "LOGIN REPLICATION")
             _make_role(connection, roles.WRITER_ROLE, known.writer, "LOGIN")
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [self.database]).fetchone()
-            if found is not None:
-                return
-            database, owned_by = sql.Identifier(self.database), sql.Identifier(owner)
-            template = sql.Identifier(f"{self.database}_new")
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(template))
-            connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(template, owned_by))
-            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(template))
-            connection.execute(
-                sql.SQL("GRANT CONNECT ON DATABASE {} TO {}, {}").format(
-                    template, sql.Identifier(roles.CAPTURE_ROLE), sql.Identifier(roles.WRITER_ROLE)
-                )
+            if found is None:
+                self._make_database(connection, owner)
+        # Where the database is one of several writers of a table; only a superuser can give it (schemas/README.md).
+        with self._connect(self.database) as connection:
+            for grant in roles.WRITER_GRANTS:
+                connection.execute(sql.SQL(grant).format(sql.Identifier(roles.WRITER_ROLE)))
+
+    def _make_database(self, connection: psycopg.Connection[tuple[object, ...]], owner: str) -> None:
+        """Its final name is the sign that all of it is done."""
+        database, owned_by = sql.Identifier(self.database), sql.Identifier(owner)
+        template = sql.Identifier(f"{self.database}_new")
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(template))
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(template, owned_by))
+        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(template))
+        connection.execute(
+            sql.SQL("GRANT CONNECT ON DATABASE {} TO {}, {}").format(
+                template, sql.Identifier(roles.CAPTURE_ROLE), sql.Identifier(roles.WRITER_ROLE)
             )
-            # The name is the sign that all of the above is done.
-            connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(template, database))
+        )
+        connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(template, database))
 
     def remove(self) -> None:
         """Remove the data of this server; for `down --purge`.

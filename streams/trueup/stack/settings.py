@@ -18,6 +18,8 @@ _BROKER_COUNT_MAX = 5  # room for the ten ports below Connect's; tests need thre
 _CONNECT_OFFSET = 10
 _REGISTRY_OFFSET = 11
 _REGISTRY_HEALTH_OFFSET = 12
+_PROMETHEUS_OFFSET = 13
+_ALERTMANAGER_OFFSET = 14
 _DATABASE_OFFSET = 20
 _DATABASE_COUNT_MAX = 20  # arbitrary; keeps a stack within 40 ports
 PORTS_PER_STACK = _DATABASE_OFFSET + _DATABASE_COUNT_MAX
@@ -29,12 +31,26 @@ def _default_cache_dir() -> Path:
     return Path(configured) if configured else Path.home() / ".cache" / "trueup"
 
 
+class Observability(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What Prometheus is to look at.
+
+    :param targets_dir: where workers say how they are scraped.
+    :param rules_file: recording and alert rules; it may be written later.
+    :param alertmanager: the program; None: there is none, and alerts are seen at Prometheus only.
+    """
+
+    targets_dir: Path
+    rules_file: Path
+    alertmanager: Path | None = None
+
+
 class StackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One local stack. Two stacks live side by side when both `state_dir` and `port_base` differ.
 
     :param brokers: combined Kafka nodes (broker and controller in one process).
     :param maven_url: a mirror to download from instead of Maven Central.
     :param broker_overrides: broker settings that win over the stack's own.
+    :param observability: with Prometheus and Alertmanager; None is without.
     """
 
     state_dir: Path = Path("var/stack")
@@ -45,6 +61,7 @@ class StackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     start_timeout_s: float = 120.0
     maven_url: str | None = None
     broker_overrides: dict[str, str] = msgspec.field(default_factory=dict)
+    observability: Observability | None = None
 
     def __post_init__(self) -> None:
         """Check what no part could work with."""
@@ -86,6 +103,16 @@ def registry_port(settings: StackSettings) -> int:
 def registry_health_port(settings: StackSettings) -> int:
     """Port of the registry's health checks."""
     return settings.port_base + _REGISTRY_HEALTH_OFFSET
+
+
+def prometheus_port(settings: StackSettings) -> int:
+    """Port of Prometheus, where the stack has it."""
+    return settings.port_base + _PROMETHEUS_OFFSET
+
+
+def alertmanager_port(settings: StackSettings) -> int:
+    """Port of Alertmanager, where the stack has it."""
+    return settings.port_base + _ALERTMANAGER_OFFSET
 
 
 def database_port(settings: StackSettings, database: str) -> int:

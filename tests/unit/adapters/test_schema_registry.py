@@ -47,6 +47,24 @@ def test_an_incompatible_schema_is_refused_and_the_subject_named() -> None:
         client.register("s", SCHEMA)
 
 
+def test_the_ids_of_a_subject_are_those_of_its_versions() -> None:
+    answers = {
+        "GET /subjects/s/versions": httpx.Response(200, json=[1, 3]),
+        "GET /subjects/s/versions/1": httpx.Response(200, json={"id": 7}),
+        "GET /subjects/s/versions/3": httpx.Response(200, json={"id": 9}),
+    }
+    assert registry(answers).ids_of("s") == [7, 9]
+    assert registry({}).ids_of("s") == []
+
+
+def test_an_incompatible_schema_is_known_before_it_is_registered() -> None:
+    path = "POST /compatibility/subjects/s/versions"
+    said = {"is_compatible": False, "messages": ["/fields/0: int to string"]}
+    assert registry({path: httpx.Response(200, json=said)}).incompatibility("s", SCHEMA) == "/fields/0: int to string"
+    assert registry({path: httpx.Response(200, json={"is_compatible": True})}).incompatibility("s", SCHEMA) is None
+    assert registry({}).incompatibility("s", SCHEMA) is None
+
+
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_registry_that_cannot_answer_now_is_unreachable(status: int) -> None:
     client = registry({"GET /schemas/ids/7": httpx.Response(status, text="busy")})

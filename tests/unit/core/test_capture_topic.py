@@ -3,7 +3,8 @@
 import pytest
 
 from tests.envelopes import ORDERS
-from trueup.core.capture_topic import CaptureLog, log_problem, partitions_problem, probes
+from tests.several_writers import table_of
+from trueup.core.capture_topic import CaptureLog, cure, log_problem, partitions_problem, probes
 from trueup.core.ordering import Guard
 from trueup.model.decision import Held, Outcome
 from trueup.model.event import Position
@@ -82,3 +83,16 @@ def test_to_begin_an_epoch_twice_changes_nothing() -> None:
     memory, start = begun(MEMORY, 50, LOG, 2)
     moved = PartitionMemory(memory.totals, Guard(2, Position(1, 1), 1), memory.topic)
     assert begun(moved, start, LOG, 2) == (moved, start)
+
+
+def test_of_several_writers_only_the_one_whose_epoch_begins_is_moved() -> None:
+    shop, crm = Guard(3, Position(5, 6), 7), Guard(1, Position(8, 9), 7)
+    memory = PartitionMemory(TOTALS, Guard(3, writers={"shop": shop, "crm": crm}), "c/1")
+    after, _ = begun(memory, 50, LOG, 4, "crm")
+    assert (after.guard.epoch, after.guard.of("crm"), after.guard.of("shop")) == (4, Guard(4), shop)
+    again, _ = begun(after, 50, LOG, 4, "crm")
+    assert again == after
+
+
+def test_the_cure_of_a_shared_topic_is_a_resync_of_every_writer() -> None:
+    assert cure(table_of("escalate")) == "trueup resync shop and trueup resync crm and trueup resync erp"

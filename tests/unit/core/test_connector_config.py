@@ -17,7 +17,7 @@ from trueup.core.connector_config import (
     masked,
     unavailable_value,
 )
-from trueup.model.registration import Owner, Source, System, Table, Window
+from trueup.model.registration import Conflicts, Owner, Source, System, Table, Window
 
 GOLDEN = Path(__file__).parent / "golden_connector.json"
 """Everything Connect is told for `SHOP`. STOP AND READ: a change here restarts the connectors of every user."""
@@ -129,3 +129,20 @@ def test_without_password_there_is_no_setting_for_it() -> None:
 )
 def test_nothing_is_lost_in_silence(setting: str, value: str) -> None:
     assert config_of(table("a"))[setting] == value
+
+
+def test_a_table_of_several_writers_goes_into_one_topic_without_what_was_copied_here() -> None:
+    shared = Table(
+        table="customers",
+        writers=["shop", "crm"],
+        conflicts=Conflicts(policy="escalate"),
+        source=Source(table="public.customers"),
+        key=["id"],
+    )
+    config = config_of(table("a"), shared)
+    assert config["slot.stream.params"] == "origin=none"
+    assert config["transforms"] == "epoch,share0"
+    assert re.fullmatch(config["transforms.share0.regex"], "shop.public.customers")
+    assert not re.fullmatch(config["transforms.share0.regex"], "shop.public.customers_old")
+    assert config["transforms.share0.replacement"] == "trueup.capture.customers" == shared.capture_topic
+    assert "slot.stream.params" not in config_of(table("a")), "others are not restarted"

@@ -6,11 +6,13 @@ import pytest
 from trueup.core.source_rules import (
     needs_full_identity,
     parts_to_identify,
+    problems_between_writers,
     problems_with_server,
     problems_with_source,
+    why_full_identity,
 )
-from trueup.model.columns import Column
-from trueup.model.registration import ColumnVersion, Owner, Source, Table
+from trueup.model.columns import CapturedTable, Column
+from trueup.model.registration import ColumnVersion, Conflicts, Owner, Source, Table
 from trueup.model.source_table import (
     CaptureRole,
     SourceColumn,
@@ -180,3 +182,44 @@ def test_an_identity_that_lacks_the_key_is_replaced() -> None:
 def test_each_leaf_partition_has_its_own_identity() -> None:
     leaves = tuple(SourcePartition(schema="p", table=f"o{n}", replica_identity="d", toast=n == 1) for n in range(3))
     assert parts_to_identify(TABLE, changed(kind="p", partitions=leaves)) == list(leaves)
+
+
+# --- several writers --------------------------------------------------------------------------------------------------
+
+SHARED = Table(
+    table="orders",
+    writers=["shop", "crm"],
+    conflicts=Conflicts(policy="escalate"),
+    source=Source(table="public.orders"),
+    key=["id"],
+)
+
+
+def test_of_several_writers_each_must_say_what_a_change_was_made_upon() -> None:
+    assert needs_full_identity(SHARED, FOUND)
+    assert parts_to_identify(SHARED, FOUND) == [PART]
+    assert "others write the table" in why_full_identity(SHARED, FOUND)
+
+
+@pytest.mark.parametrize(("version", "fine"), [(150_009, False), (160_000, True)])
+def test_a_writer_must_be_able_to_leave_out_what_was_copied_there(version: int, fine: bool) -> None:
+    server = msgspec.structs.replace(SERVER, version=version)
+    found = [problem.primary for problem in problems_with_server(SHARED, "crm", server, ROLE, "capture")]
+    assert found == ([] if fine else ['system "crm" runs PostgreSQL 15, whose log cannot leave out copied rows'])
+    assert problems_with_server(TABLE, "shop", server, ROLE, "capture") == []
+
+
+def test_the_tables_of_all_writers_have_the_same_columns() -> None:
+    def captured(*columns: tuple[str, str]) -> CapturedTable:
+        made = tuple(Column(name=name, pg_type=pg_type, nullable=True) for name, pg_type in columns)
+        return CapturedTable(table="orders", key=("id",), columns=made)
+
+    one = captured(("id", "bigint"), ("note", "text"))
+    assert problems_between_writers(SHARED, {"shop": one, "crm": captured(("note", "text"), ("id", "bigint"))}) == []
+    other = captured(("id", "integer"), ("more", "text"))
+    found = [problem.primary for problem in problems_between_writers(SHARED, {"shop": one, "crm": other})]
+    assert found == [
+        'column "id" of "public.orders" is bigint at shop and integer at crm',
+        'column "more" of "public.orders" is missing at shop and text at crm',
+        'column "note" of "public.orders" is text at shop and missing at crm',
+    ]

@@ -3,13 +3,14 @@
 import pytest
 
 from tests.envelopes import CAPTURED, ORDERS, orders_codec
+from tests.several_writers import BASE, CRM, held_by, plan_of, row
 from trueup.core.control import Sweep
-from trueup.core.sweep import brought_by_letter, deletion, swept_keys, version_of_sweep
-from trueup.core.truth_codec import TruthReader, peek
+from trueup.core.sweep import brought_by_letter, deletion, restored, swept_keys, version_of_sweep
+from trueup.core.truth_codec import TruthReader, peek, peek_origin
 from trueup.core.truth_schema import truth_schema
 from trueup.model.decision import DELETED_HASH, Held
 from trueup.model.event import Op
-from trueup.model.version import RANK_MAX, RANK_MIN, make_version
+from trueup.model.version import RANK_MAX, RANK_MIN, make_version, rank_in
 
 A = b"a" * 16
 SWEEP = Sweep(epoch=2, offset=50, time_us=9_000_000)
@@ -52,3 +53,16 @@ def test_the_truth_says_that_the_key_is_gone_and_why() -> None:
 )
 def test_a_dead_letter_of_the_epoch_says_that_its_key_is_there(key: bytes | None, epoch: bytes, brought: bool) -> None:
     assert brought_by_letter(key, {"trueup.epoch": epoch}, 2) is brought
+
+
+def test_a_row_that_several_systems_write_is_published_again_and_for_all_of_them() -> None:
+    plan = plan_of("last_write_wins")
+    held = held_by(CRM, row("theirs", at=100), plan)
+    record = restored(BASE, held, SWEEP)
+    value = plan.codec.encode(record)
+    assert peek(value) == Held(make_version(2, 50, rank_in(held.version)), held.content_hash)
+    assert peek_origin(value) is None, "written where it came from, too: its snapshot did not bring it"
+    reader = TruthReader()
+    reader.learn(plan.codec.schema_id, truth_schema(plan.table, CAPTURED))
+    read = reader.decode(BASE, value)
+    assert (read.row, read.commit_time_us) == (row("theirs", at=100), 9_000_000)

@@ -1,0 +1,190 @@
+"""TRUNCATE: one record without a key says that every row of before is gone, in all partitions (ARCHITECTURE, 10).
+
+The record lies in some one partition; in the others it has no place in the order. Its owner writes a control record
+into each partition (`orders_of`), and there the rows of before are told from those that came after by their capture
+records (`last_before`, `settled`). `runtime.truncate_run` carries it out; `core.control` says when it is obeyed.
+
+Why the capture log and not the truth: a row that was written again just as it had been is unchanged, so the truth still
+names the record of before; and rows of a snapshot have no position in the source's log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from trueup.core.authority import check_authority
+from trueup.core.cases import superseded
+from trueup.core.control import Truncate, truncate_record
+from trueup.core.decode import EnvelopeDecoder, decode
+from trueup.core.ordering import Guard, check_position
+from trueup.core.pipeline import DecidePlan, decide_batch
+from trueup.model.case import Case
+from trueup.model.decision import DELETED_HASH, Held, Reject, Skip, TruthRecord
+from trueup.model.errors import TableTruncated
+from trueup.model.event import ChangeEvent, LogRecord, Op
+from trueup.model.version import Version, epoch_of, make_version, offset_of, split_version
+
+_CAUSE: Final = "truncated at the source"
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What is to be published for the keys that were written between a truncate and its control record.
+
+    :param cases: of keys whose open case has other sides than it would have had.
+    """
+
+    truths: list[TruthRecord]
+    cases: dict[bytes, Case]
+
+
+class Ordered(msgspec.Struct, frozen=True):
+    """A truncate that was accepted: the control records to write, and the guard of its own partition after it."""
+
+    records: tuple[LogRecord, ...]
+    guard: Guard
+
+
+def orders_of(
+    event: ChangeEvent, plan: DecidePlan, guard: Guard, partitions: int, identity: bytes
+) -> Ordered | Reject | Skip:
+    """What becomes of a truncate.
+
+    :param identity: of the capture topic.
+    :raises TableTruncated: the table's policy is to stop.
+    :raises SourceWentBack: as for any change.
+    """
+    table = plan.table
+    refusal = check_authority(event, table)
+    if refusal is not None:
+        return refusal
+    moved = check_position(event, guard)
+    if isinstance(moved, Skip):
+        return moved
+    if table.truncate == "stop":
+        raise TableTruncated(
+            f'table "{table.source.table}" was truncated at the source',
+            detail=f'offset {event.offset}; the registration of "{table.table}" says truncate: stop',
+            hint=f"to empty the copies too write truncate: delete in schemas/tables/{table.table}.yaml, to keep their "
+            "rows truncate: reject; then start the decide worker again",
+        )
+    assert event.position is not None
+    order = Truncate(event.epoch, event.offset, event.commit_time_us, event.position)
+    records = tuple(truncate_record(table.capture_topic, number, identity, order) for number in range(partitions))
+    return Ordered(records, moved)
+
+
+def last_before(records: Sequence[LogRecord], order: Truncate, decoders: Mapping[int, EnvelopeDecoder]) -> int | None:
+    """Index of the last record that was captured before the truncate; None: all came after, or say nothing.
+
+    Replays of dead letters say nothing, nor does another epoch, of which something may be repeated at any time. A
+    capture that repeats itself repeats everything from there on, so what lies behind a repeated change is whole.
+    """
+    for index in range(len(records) - 1, -1, -1):
+        event = decode(records[index], decoders)
+        if not isinstance(event, ChangeEvent) or event.replay_of is not None or event.epoch != order.epoch:
+            continue
+        if event.position is not None and event.position <= order.position:
+            return index
+        if event.read_at is not None and event.read_at < order.position:
+            return index
+    return None
+
+
+def settled(
+    records: Sequence[LogRecord],
+    boundary: int,
+    order: Truncate,
+    held: Mapping[bytes, Held],
+    waiting: Mapping[bytes, Case],
+    plan: DecidePlan,
+) -> Settled:
+    """What is to be published for the keys of the records that lie between the truncate and its control record.
+
+    They were decided while the rows of before were still held. Decided once more, as after the truncate, they say which
+    rows are there; only what differs from what is held is published. Nothing is counted a second time.
+
+    :param records: the partition's, from `boundary` to the control record.
+    :param held: what is held of their keys now; `waiting` their open cases.
+    """
+    keys = dict.fromkeys(record.key for record in records if record.key is not None)
+    gone = {key: Held(_version_gone(held[key].version, boundary, order), DELETED_HASH) for key in keys if key in held}
+    # Only a table ordered by a column asks what the row of before was: as after a delete, its rank counts.
+    known_then = gone if plan.version_column is not None else {}
+    guard = Guard(order.epoch, order.position, order.time_us).truncated(order.position)
+    again = decide_batch(records, known_then, guard, plan)
+    newest = {truth.key: truth for truth in again.truths}
+    truths = []
+    for key in keys:
+        known = held.get(key)
+        if known is None or not is_row_of_before(known, order):
+            continue
+        before = _is_before(known.version, order.epoch, boundary)
+        if key in again.held and again.held[key].content_hash != DELETED_HASH:
+            if before:  # unchanged by what came after, so nothing was published: but it is there again
+                truths.append(newest[key])
+        elif before:
+            truths.append(newest.get(key) or deletion(key, gone[key].version, order))
+        else:
+            truths.append(deletion(key, version_deleted(known.version, order), order))
+    cases = {}
+    for key in [key for key in keys if key in waiting]:
+        now = again.cases.get(key)
+        if now is None or not now.is_open:
+            cases[key] = superseded(waiting[key], order_version(order), order.time_us)
+        elif now.sides != waiting[key].sides:
+            cases[key] = now
+    return Settled(truths, cases)
+
+
+def is_row_of_before(known: Held, order: Truncate) -> bool:
+    """Whether a row is held that was decided before the control record."""
+    return known.content_hash != DELETED_HASH and _is_before(known.version, order.epoch, order.offset)
+
+
+def order_version(order: Truncate) -> Version:
+    """The version of the control record, for what has no other."""
+    return make_version(order.epoch, order.offset)
+
+
+def version_deleted(version: Version, order: Truncate) -> Version:
+    """The version of what a truncate deletes. As a delete, it has the rank of the row it deletes."""
+    _, rank, _ = split_version(version)
+    return make_version(order.epoch, order.offset, rank)
+
+
+def deletion(key: bytes, version: Version, order: Truncate) -> TruthRecord:
+    """The truth that a truncated row is gone."""
+    return TruthRecord(
+        key=key,
+        version=version,
+        content_hash=DELETED_HASH,
+        op=Op.DELETE,
+        commit_time_us=order.time_us,
+        position=order.position,
+        cause=_CAUSE,
+        flags=(),
+        row=None,
+        row_bytes=None,
+    )
+
+
+def keys_of(records: Iterable[LogRecord]) -> set[bytes]:
+    """The keys records name."""
+    return {record.key for record in records if record.key is not None}
+
+
+def _is_before(version: Version, epoch: int, offset: int) -> bool:
+    return (epoch_of(version), offset_of(version)) < (epoch, offset)
+
+
+def _version_gone(version: Version, boundary: int, order: Truncate) -> Version:
+    """Above all that came before the truncate, and below what came after: a dead letter of then can still be replayed.
+    Where nothing lies between the two, above what is held."""
+    epoch, rank, offset = split_version(version)
+    if not _is_before(version, order.epoch, boundary):
+        return make_version(order.epoch, max(boundary - 1, 0))
+    is_last = boundary == 0 or (epoch == order.epoch and offset == boundary - 1)
+    return make_version(order.epoch, boundary if is_last else boundary - 1, rank)

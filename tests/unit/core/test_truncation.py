@@ -1,0 +1,206 @@
+"""A truncate: whom it is passed on to, when its control record is obeyed, and what it leaves alone."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.envelopes import BY_COUNTER, ORDERS, change, key_of, order, orders_plan
+from trueup.core.cases import nothing_held
+from trueup.core.control import PROOF_HEADER, Truncate, is_control, order_of, segments, truncate_record
+from trueup.core.decode import decode, truncate_event
+from trueup.core.ordering import Guard, check_position, outlived
+from trueup.core.pipeline import decide_batch
+from trueup.core.truncation import Ordered, last_before, orders_of, settled
+from trueup.model.decision import DELETED_HASH, Held, Outcome, Reject, Skip
+from trueup.model.errors import TableTruncated
+from trueup.model.event import ChangeEvent, LogRecord, Position
+from trueup.model.registration import Check
+from trueup.model.version import make_version, split_version
+
+IDENTITY = b"cluster/topic"
+PLAN = orders_plan(msgspec.structs.replace(ORDERS, checks=[Check(column="amount", min=0)]))
+AT = (5_000, 5_001)
+ORDER = Truncate(1, 90, 7, Position(*AT))
+
+
+def truncated(policy: str = "delete", position: tuple[int, int] = AT, **more: Any) -> tuple[ChangeEvent, Any]:
+    plan = orders_plan(msgspec.structs.replace(ORDERS, truncate=policy))
+    event = truncate_event(change(40, "t", position=position, **more), plan.decoders)
+    assert event is not None
+    return event, plan
+
+
+def test_only_a_keyless_truncate_is_one() -> None:
+    decoders = PLAN.decoders
+    assert truncate_event(change(1, "t"), decoders) is not None
+    assert truncate_event(change(1, "t", key=b'{"order_id":1}'), decoders) is None
+    assert truncate_event(change(1, "t", epoch=None), decoders) is None
+    assert truncate_event(change(1, "m"), decoders) is None
+    assert truncate_event(change(1), decoders) is None
+    broken = change(1, "t")
+    assert truncate_event(msgspec.structs.replace(broken, value=(broken.value or b"")[:-4]), decoders) is None
+
+
+def test_it_is_passed_on_to_every_partition_and_bound_to_each() -> None:
+    event, plan = truncated()
+    ordered = orders_of(event, plan, Guard(1), 3, IDENTITY)
+    assert isinstance(ordered, Ordered)
+    assert [record.partition for record in ordered.records] == [0, 1, 2]
+    assert ordered.guard.position == Position(*AT)
+    for record in ordered.records:
+        assert is_control(record)
+        met = msgspec.structs.replace(record, offset=90)
+        expected = Truncate(1, 90, event.commit_time_us, Position(*AT))
+        assert order_of(met, Guard(1), IDENTITY) == expected
+        for forged in (
+            msgspec.structs.replace(met, partition=7),
+            msgspec.structs.replace(met, headers=tuple(h for h in met.headers if h[0] != PROOF_HEADER)),
+            msgspec.structs.replace(met, headers=(("trueup.position", b"9/9/9"), *met.headers[:2], met.headers[3])),
+        ):
+            assert isinstance(order_of(forged, Guard(1), IDENTITY), Reject)
+        assert isinstance(order_of(met, Guard(1), b"another cluster"), Reject)
+
+
+def test_one_that_is_no_newer_than_what_was_carried_out_is_passed_over_and_one_of_an_epoch_that_is_over() -> None:
+    record = msgspec.structs.replace(truncate_record("t", 0, IDENTITY, ORDER), offset=90)
+    assert isinstance(order_of(record, Guard(1), IDENTITY), Truncate)
+    for guard in (Guard(1).truncated(Position(*AT)), Guard(1).truncated(Position(6_000, 6_001)), Guard(2)):
+        answer = order_of(record, guard, IDENTITY)
+        assert isinstance(answer, Skip)
+        assert answer.outcome is Outcome.IGNORED
+
+
+def test_stop_stops_with_what_to_write_and_strangers_truncate_nothing() -> None:
+    event, plan = truncated("stop")
+    with pytest.raises(TableTruncated) as stop:
+        orders_of(event, plan, Guard(1), 3, IDENTITY)
+    assert "truncate: delete in schemas/tables/orders.yaml" in str(stop.value.hint)
+    event, plan = truncated(source={"name": "evil"})
+    assert isinstance(orders_of(event, plan, Guard(1), 3, IDENTITY), Reject)
+    event, plan = truncated()
+    assert isinstance(orders_of(event, plan, Guard(2), 3, IDENTITY), Skip), "its epoch is over"
+    later = Guard(1, Position(9_000, 9_001), event.commit_time_us)
+    assert isinstance(orders_of(event, plan, later, 3, IDENTITY), Skip), "repeated by the capture"
+
+
+def test_a_table_with_several_writers_follows_no_truncate() -> None:
+    assert PLAN.follows_truncates
+    assert not orders_plan(msgspec.structs.replace(ORDERS, truncate="reject")).follows_truncates
+
+
+def test_a_batch_is_cut_at_a_truncate_too() -> None:
+    records = [change(1), change(2, "t"), change(3)]
+    cut = list(segments(records, 1, 4, lambda r: truncate_event(r, PLAN.decoders) is not None))
+    assert [(len(s.records), s.control is not None, s.next_offset) for s in cut] == [(1, True, 2), (1, False, 4)]
+
+
+def test_the_last_record_of_before_is_found_by_its_position() -> None:
+    before, after = change(1, position=(4_000, 4_001)), change(2, position=(5_000, 5_002))
+    assert last_before([before, after], ORDER, PLAN.decoders) == 0
+    assert last_before([after], ORDER, PLAN.decoders) is None
+    assert last_before([after, before], ORDER, PLAN.decoders) == 1, "repeated, and so will be what came after"
+    says_nothing = [
+        change(3, position=(4_000, 4_001), epoch=2),
+        change(3, position=(4_000, 4_001), replay_of=1),
+        msgspec.structs.replace(change(3), value=None),
+        change(3, "r", position=(5_000, 5_001)),
+    ]
+    assert last_before(says_nothing, ORDER, PLAN.decoders) is None
+    assert last_before([change(3, "r", position=(4_000, 4_001))], ORDER, PLAN.decoders) == 0
+
+
+def held_row(offset: int, rank: int = 0) -> Held:
+    return Held(make_version(1, offset, rank), b"x" * 16)
+
+
+def after(offset: int, *args: Any, **more: Any) -> LogRecord:
+    return change(offset, *args, position=(6_000, 6_000 + offset), **more)
+
+
+def test_a_row_loaded_again_unchanged_is_published_although_nothing_about_it_changed() -> None:
+    row = order(1)
+    (truth,) = decide_batch([change(10, "c", row)], {}, Guard(), PLAN).truths
+    held = {key_of(1): Held(make_version(1, 10), truth.content_hash)}
+    (published,) = settled([after(50, "c", row)], 50, ORDER, held, {}, PLAN).truths
+    assert published.version == make_version(1, 50)
+    assert published.content_hash == truth.content_hash
+
+
+def test_a_refused_row_of_afterwards_does_not_keep_the_row_of_before_and_can_be_replayed() -> None:
+    refused = after(50, "c", order(1, amount="-1.00"))
+    (published,) = settled([refused], 50, ORDER, {key_of(1): held_row(10)}, {}, PLAN).truths
+    assert published.content_hash == DELETED_HASH
+    assert make_version(1, 10) < published.version < make_version(1, 50)
+
+
+def test_a_row_of_a_snapshot_alone_brings_nothing_back() -> None:
+    records = [after(50, "r", order(1))]
+    (published,) = settled(records, 50, ORDER, {key_of(1): held_row(50)}, {}, PLAN).truths
+    assert published.content_hash == DELETED_HASH
+    assert published.version == make_version(1, ORDER.offset)
+
+
+def test_what_is_held_since_and_what_came_behind_the_control_record_is_left_alone() -> None:
+    records = [after(50, "c", order(1)), after(51, "c", order(2))]
+    held = {key_of(1): held_row(50), key_of(2): held_row(95)}
+    assert settled(records, 50, ORDER, held, {}, PLAN).truths == []
+
+
+def test_where_a_column_orders_the_row_of_before_counts_as_a_deleted_one() -> None:
+    plan = orders_plan(BY_COUNTER)
+    records = [after(50, "c", order(1, row_version=3))]
+    (published,) = settled(records, 50, ORDER, {key_of(1): held_row(10, rank=8)}, {}, plan).truths
+    assert published.content_hash == DELETED_HASH
+    assert split_version(published.version) == (1, 8, 49)
+
+
+def test_a_case_of_before_is_over_and_one_of_afterwards_has_nothing_held() -> None:
+    plan = orders_plan(
+        msgspec.structs.replace(ORDERS, checks=[Check(column="amount", max=100, on_violation="escalate")])
+    )
+    doubtful = after(50, "c", order(1, amount="500.00"))
+    batch = decide_batch([doubtful], {}, Guard(), plan)
+    case = batch.cases[key_of(1)]
+    assert case.sides[0] == nothing_held()
+    stale = msgspec.structs.replace(case, sides=(msgspec.structs.replace(case.sides[0], version="00"), case.sides[1]))
+    now = settled([doubtful], 50, ORDER, {key_of(1): held_row(10)}, {key_of(1): stale}, plan)
+    assert now.cases == {key_of(1): case}
+    assert settled([doubtful], 50, ORDER, {}, {key_of(1): case}, plan).cases == {}
+    fine = after(50, "c", order(1))
+    assert not settled([fine], 50, ORDER, {}, {key_of(1): case}, plan).cases[key_of(1)].is_open
+
+
+def read(read_at: int, guard: Guard, held: Held | None = None) -> tuple[Guard, Skip | None]:
+    event = decode(change(95, "r", position=(read_at, read_at + 1)), PLAN.decoders)
+    assert isinstance(event, ChangeEvent)
+    moved = check_position(event, guard)
+    if isinstance(moved, Skip):
+        return guard, moved
+    return moved, outlived(event, held, moved)
+
+
+def test_rows_of_the_first_chunk_after_a_truncate_are_suspects_until_a_second_chunk() -> None:
+    guard = Guard(1, Position(5_500, 5_501)).truncated(Position(*AT))
+    guard, skip = read(6_000, guard)
+    assert skip is not None
+    assert skip.outcome is Outcome.STALE
+    guard, skip = read(6_000, guard, held_row(93))
+    assert skip is None, "it is held, so it was inserted afterwards"
+    guard, skip = read(6_000, guard, Held(make_version(1, 90), DELETED_HASH, refused_at=92))
+    assert skip is None, "it was inserted afterwards, and refused"
+    guard, skip = read(6_000, guard)
+    assert skip is not None
+    guard, skip = read(6_500, guard)
+    assert skip is None
+    assert read(6_500, guard)[1] is None
+    assert read(4_000, guard)[1] is not None, "sent before the truncate"
+
+
+def test_a_replayed_letter_of_before_does_not_come_back() -> None:
+    event = decode(change(95, position=(4_000, 4_001), replay_of=3), PLAN.decoders)
+    assert isinstance(event, ChangeEvent)
+    guard = Guard(1, Position(5_500, 5_501)).truncated(Position(*AT))
+    assert isinstance(check_position(event, guard), Skip)
+    newer = msgspec.structs.replace(event, position=Position(5_000, 5_009))
+    assert check_position(newer, guard) == guard
