@@ -5,7 +5,7 @@ import threading
 import time
 
 from tests.chaos.findings import Report
-from tests.chaos.outages import everything_moves, start_again
+from tests.chaos.outages import answered, everything_moves, start_again
 from tests.chaos.rig import Rig
 from tests.waiting import eventually
 
@@ -19,14 +19,15 @@ def each_broker_killed(rig: Rig, dice: random.Random, report: Report) -> None:
     waits = []
     for node in dice.sample(range(1, rig.brokers + 1), rig.brokers):
         part = f"kafka-{node}"
-        decided, applied = rig.decided(), {name: rig.applied(name) for name in rig.replicas}
+        decided = eventually(lambda: answered(rig.decided), within_s=GOES_ON_WITHIN_S, what="the offsets answer")
+        applied = {name: rig.applied(name) for name in rig.replicas}
         rig.stack.kill_part(part)
         began = time.monotonic()
 
         def goes_on(decided: int = decided, applied: dict[str, int] = applied) -> bool:
             still = [name for name in rig.replicas if rig.applied(name) <= applied[name] + 50]
             assert not still, f"{still} stand still"
-            assert rig.decided() > decided + 50, "deciding stands still"
+            assert answered(rig.decided) > decided + 50, "deciding stands still"
             return True
 
         try:

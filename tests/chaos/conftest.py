@@ -29,9 +29,14 @@ class Rigs:
         if self._rig is None or self._rig.brokers != brokers:
             self.stop()
             self._made += 1
-            self._rig = Rig(self._folder / f"rig{self._made}", brokers)
-            self._rig.start()
-            first_filling_is_complete(self._rig)
+            rig = Rig(self._folder / f"rig{self._made}", brokers)
+            try:
+                rig.start()
+                first_filling_is_complete(rig)
+            except BaseException:
+                rig.stop()
+                raise
+            self._rig = rig
         return self._rig
 
     def keep(self, report: Report) -> None:
@@ -57,6 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     The new replica comes after the faults of its rig, those of other rigs come last. Other tests stay in place.
     """
     if not _is_chosen(config, NEW_REPLICA):
+        config.hook.pytest_deselected(items=[item for item in items if item.name == "test_new_replica"])
         items[:] = [item for item in items if item.name != "test_new_replica"]
     places = [place for place, item in enumerate(items) if item.get_closest_marker("chaos")]
     ordered = sorted((items[place] for place in places), key=_turn)

@@ -3,12 +3,10 @@
 F-16, F-17, F-22, F-23, and F-25, whose clock only looks like a loss.
 """
 
-import asyncio
 import random
 import threading
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
@@ -22,7 +20,7 @@ from tests.chaos.writers import digest
 from tests.committed_reader import quiet_client
 from tests.forged_records import Forged, Forger
 from tests.pipeline import DECIDE_GROUP
-from tests.waiting import becomes, eventually
+from tests.waiting import eventually
 from trueup.runtime.cli_project import open_settings
 
 GROUP_EMPTY_WITHIN_S = 30.0
@@ -116,9 +114,10 @@ def group_offsets_deleted(rig: Rig, dice: random.Random, report: Report) -> None
     names = [name for name in rig.processes.names() if name != "capture"]
     rig.processes.terminate(names, DRAIN_WITHIN_S)
     groups = [DECIDE_GROUP, *(f"trueup-apply-{name}" for name in rig.replicas)]
-    asyncio.run(_await_empty(rig, groups))
+    admin = AdminClient(quiet_client(rig.bootstrap))
+    eventually(lambda: _members(admin, groups) == 0, within_s=GROUP_EMPTY_WITHIN_S, what="the groups have no members")
     deleted = []
-    for group, future in AdminClient(quiet_client(rig.bootstrap)).delete_consumer_groups(groups).items():
+    for group, future in admin.delete_consumer_groups(groups).items():
         try:
             future.result(20)
         except KafkaException as error:  # appliers commit nothing, so Kafka may have forgotten their groups by itself
@@ -134,18 +133,9 @@ def group_offsets_deleted(rig: Rig, dice: random.Random, report: Report) -> None
         report.findings.append(Finding(Anomaly.STUCK, f"group {DECIDE_GROUP} was not there to be deleted"))
 
 
-async def _await_empty(rig: Rig, groups: list[str]) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=rig.bootstrap)
-    await admin.start()
-    try:
-
-        async def members() -> int:
-            found = await admin.describe_consumer_groups(groups)
-            return sum(len(group[5]) for answer in found for group in answer.groups)
-
-        await becomes(members, 0, within_s=GROUP_EMPTY_WITHIN_S)
-    finally:
-        await admin.close()
+def _members(admin: AdminClient, groups: list[str]) -> int:
+    found = admin.describe_consumer_groups(groups, request_timeout=GROUP_EMPTY_WITHIN_S)
+    return sum(len(future.result(GROUP_EMPTY_WITHIN_S).members) for future in found.values())
 
 
 def clock_jumps(rig: Rig, dice: random.Random, report: Report) -> None:

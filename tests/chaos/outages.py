@@ -3,6 +3,12 @@
 import random
 import threading
 import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import psycopg
+from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException
 
 from tests.chaos.findings import Anomaly, Finding, Report
 from tests.chaos.rig import BROKER_CABLE, CABLED_REPLICA, CABLED_SYSTEM, REPLICA_CABLE, SOURCE_CABLE, Rig
@@ -10,6 +16,8 @@ from tests.chaos.scenario import Inject
 from tests.committed_reader import topic_ends
 from tests.waiting import eventually
 from trueup.model.errors import PartFailed
+
+T = TypeVar("T")
 
 BROKER_DOWN_S = 40.0
 DOWN_S = 20.0
@@ -115,14 +123,22 @@ def start_again(rig: Rig, part: str) -> None:
     eventually(started, within_s=BACK_WITHIN_S, what=f"{part} is back")
 
 
+def answered(look: Callable[[], T]) -> T:
+    """What was looked for. A part that came back a moment ago may not know it yet: "not yet", and no failure."""
+    try:
+        return look()
+    except (KafkaException, KafkaError, psycopg.OperationalError, TimeoutError) as error:
+        raise AssertionError(f"no answer: {error}") from error
+
+
 def everything_moves(rig: Rig, report: Report) -> None:
     """Every source is captured, and every replica applies, again. Raises NeverBecameTrueError."""
     began = time.monotonic()
     workers = rig.processes
-    before = _progress(rig)
+    before = eventually(lambda: answered(lambda: _progress(rig)), within_s=BACK_WITHIN_S, what="all parts answer")
 
     def moved() -> bool:
-        now = _progress(rig)
+        now = answered(lambda: _progress(rig))
         still = [name for name, count in now.items() if count <= before[name] + 10]
         assert not still, f"{still} stand still"
         return True

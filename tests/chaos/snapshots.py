@@ -100,16 +100,16 @@ def connect_killed_in_a_copy(rig: Rig, dice: random.Random, report: Report) -> N
 
 def connect_killed_between_interleaved_transactions(rig: Rig, dice: random.Random, report: Report) -> None:
     """F-14: a long transaction among many short ones, Connect killed before and after it commits (dbz#76)."""
-    own, *others = dice.sample(OWN_KEYS, 12)
+    first, second, *others = dice.sample(OWN_KEYS, 12)
     with own_transaction(rig, TALLIES) as long_one:
-        long_one.put(own, f"long {dice.random()}")
+        long_one.put(first, f"long {dice.random()}")
         for number in range(SHORT_TRANSACTIONS):
             key = dice.choice(others)
             with own_transaction(rig, TALLIES) as short_one:
                 short_one.put(key, f"short {number}")
                 short_one.commit()
             if number == SHORT_TRANSACTIONS // 2:
-                long_one.put(dice.choice(OWN_KEYS[60:]), f"long again {dice.random()}")
+                long_one.put(second, f"long again {dice.random()}")
                 rig.stack.kill_part("connect")
         start_again(rig, "connect")
         threading.Event().wait(dice.uniform(0, 4))

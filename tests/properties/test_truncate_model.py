@@ -17,14 +17,14 @@ from tests.envelopes import BY_COUNTER, ORDERS, change, key_of, order, orders_pl
 from trueup.core.control import Truncate, order_of
 from trueup.core.decode import truncate_event
 from trueup.core.ordering import Guard
-from trueup.core.pipeline import DecidePlan, decide_batch
+from trueup.core.pipeline import DecidePlan, decide_batch, held_of
 from trueup.core.truncation import (
     Ordered,
     deletion,
     is_row_of_before,
     keys_of,
-    last_before,
     orders_of,
+    place_in,
     settled,
     version_deleted,
 )
@@ -162,15 +162,15 @@ class Decider:
         before = self.source.log[: order.offset]
         after, boundary = list[LogRecord](), order.offset
         if (self.guard.epoch, self.guard.position) > (order.epoch, order.position):
-            last = last_before(before, order, self.plan.decoders)
-            boundary = 0 if last is None else last + 1
+            first = place_in(before, order, self.plan.decoders).first_after
+            boundary = order.offset if first is None else first
             after = before[boundary:]
         truths = settled(after, boundary, order, self.held, {}, self.plan).truths if after else []
         others = ((k, h) for k, h in self.held.items() if k not in keys_of(after) and is_row_of_before(h, order))
         return truths + [deletion(k, version_deleted(h.version, order), order) for k, h in others]
 
     def _publish(self, truths: list[TruthRecord]) -> None:
-        self._keep({truth.key: Held(truth.version, truth.content_hash) for truth in truths})
+        self._keep({truth.key: held_of(truth, self.plan) for truth in truths})
 
     def _keep(self, changes: dict[bytes, Held]) -> None:
         for key, held in changes.items():
@@ -191,7 +191,7 @@ def _wanted(source: Source, plan: DecidePlan) -> dict[bytes, bytes]:
     return found
 
 
-@settings(max_examples=400)
+@settings(max_examples=1_500)
 @given(st.sampled_from(sorted(PLANS)), STEPS, st.lists(st.integers(0, 3), max_size=3))
 def test_the_truth_holds_what_the_source_holds(name: str, steps: list[tuple[str, int]], kills: list[int]) -> None:
     source = Source(ranked=name == "column")

@@ -236,7 +236,7 @@ class Shop:
         if self._over[partition] and rng.random() < 0.3:
             streamed = self._over[partition]
         length = rng.randint(1, _SUFFIX_MAX)
-        if self._truncated:  # what repeats itself repeats all from there on: core.truncation.last_before
+        if self._truncated:  # a record alone, out of its order, is no repetition of a log
             return [Captured(partition, record) for record in streamed[-length:]]
         again = streamed[-length:] if rng.random() < 0.7 else rng.sample(streamed, min(length, len(streamed)))
         return [Captured(partition, record) for record in again]

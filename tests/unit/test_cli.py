@@ -44,10 +44,18 @@ def test_stack_status_without_a_stack_cannot_run(tmp_path: Path) -> None:
 def test_every_option_of_the_demo_reaches_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen = performances(monkeypatch)
     given = DemoOptions(
-        keep=True, seconds=20, rows=2_000, rate=50, seed=7, json=True, state_dir=tmp_path, port_base=31_000
+        keep=True,
+        observe=True,
+        seconds=20,
+        rows=2_000,
+        rate=50,
+        seed=7,
+        json=True,
+        state_dir=tmp_path,
+        port_base=31_000,
     )
     numbers = ("--seconds=20", "--rows=2000", "--rate=50", "--seed=7", "--port-base=31000")
-    ended = trueup_command("demo", "--keep", "--json", *numbers, f"--state-dir={tmp_path}")
+    ended = trueup_command("demo", "--keep", "--observe", "--json", *numbers, f"--state-dir={tmp_path}")
     assert ended.exit_code == 0, ended.output
     assert seen == [given]
     assert all(getattr(given, field) != getattr(DemoOptions(), field) for field in DemoOptions.__struct_fields__), (

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.alerting import demo_project
+from tests.alerting import ROOT, demo_project
 from trueup.adapters.promtool import Promtool, find_program, program
 from trueup.core.alert_rules import rule_groups
 from trueup.model.alerting import Alert, RuleGroup
@@ -83,6 +83,17 @@ def test_a_rule_that_measures_another_window_is_found(promtool: Promtool) -> Non
 @pytest.mark.promtool
 def test_an_expression_that_is_none_is_found(promtool: Promtool) -> None:
     assert "parse" in (prove(small_project(), promtool, with_every_alert("sum by (")) or "")
+
+
+@pytest.mark.promtool
+def test_prometheus_can_read_the_configuration_for_docker(promtool: Promtool, tmp_path: Path) -> None:
+    text = (ROOT / "infra" / "compose" / "prometheus.yml").read_text(encoding="utf-8")
+    (tmp_path / "rules.yml").write_text("groups: []\n")
+    written = tmp_path / "prometheus.yml"
+    written.write_text(text.replace("/etc/prometheus/rules.yml", str(tmp_path / "rules.yml")))
+    assert promtool.check_config(written) is None
+    written.write_text(text.replace("file_sd_configs", "file_configs"))
+    assert "file_configs" in (promtool.check_config(written) or "")
 
 
 def test_without_promtool_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

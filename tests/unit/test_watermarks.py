@@ -44,6 +44,7 @@ class Heartbeats:
         self.starts.append(dict(starts))
 
     async def poll(self, timeout_s: float) -> list[LogRecord]:
+        await settles()  # as the real one, it lets others run
         if self.fails:
             self.fails -= 1
             raise Unreachable("kafka")

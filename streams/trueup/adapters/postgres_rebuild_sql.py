@@ -85,8 +85,15 @@ def swap(rebuild: Rebuild, old: OldTable) -> list[str]:
         *_swap_keyed("flags", rebuild),
         *_swap_dead_letters(rebuild, rebuild.new.truth_topic),
         *_swap_records(rebuild),
+        *_forget_proofs(rebuild),
         *_swap_tables(rebuild, old),
     ]
+
+
+def _forget_proofs(rebuild: Rebuild) -> list[str]:
+    """What was proven was proven of the old table."""
+    targets = ", ".join(sorted({literal(rebuild.old.target), literal(rebuild.new.target)}))
+    return [f"DELETE FROM trueup.{table} WHERE target IN ({targets})" for table in ("proofs", "proof_passes")]
 
 
 def record_again(old: CopyPlan, new: CopyPlan) -> list[str]:

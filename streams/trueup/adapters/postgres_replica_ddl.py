@@ -21,7 +21,7 @@ from trueup.model.errors import Refused, UnsafeChange
 from trueup.model.rebuild import Rebuild, added_columns, shadow_of
 from trueup.model.write import VERSION_COLUMN, CopyPlan, TargetColumn
 
-_WRITABLE: Final = ("progress", "deleted_keys", "dead_letters", "flags")
+_WRITABLE: Final = ("progress", "deleted_keys", "dead_letters", "flags", "proofs", "proof_passes", "repairs")
 _READABLE: Final = ("copies",)
 
 _COLUMNS: Final = """

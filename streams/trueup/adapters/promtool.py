@@ -54,6 +54,10 @@ class Promtool:
         """What is wrong with a rule file, lint included; None: nothing."""
         return self._run("check", "rules", "--lint-fatal", str(rules))
 
+    def check_config(self, config: Path) -> str | None:
+        """What is wrong with a configuration of Prometheus; None: nothing."""
+        return self._run("check", "config", str(config))
+
     def test_rules(self, tests: Path) -> str | None:
         """What does not come about as a test file says; None: nothing."""
         return self._run("test", "rules", str(tests))

@@ -14,7 +14,7 @@ SLOT_SHARE_MIN: Final = 0.2  # of what the source keeps for a slot, before it gi
 SLOT_BYTES_MAX: Final = 10 << 30  # where a source has no limit of its own, its disk is the limit; arbitrary
 _FAILED_S: Final = 120  # the capture worker restarts with a backoff up to so long
 _NOT_RUNNING_S: Final = 300
-_NOT_READ_S: Final = 180
+_NOT_READ_S: Final = 420  # a snapshot does not read the slot before it is over
 _RESTARTS_MAX: Final = 3
 
 
@@ -65,7 +65,7 @@ def _slot(of: str) -> Iterator[Alert]:
     )
     yield Alert(
         alert="TrueUpSlotNotRead",
-        severity="page",
+        severity="ticket",
         expr=f"max by (system) (trueup_slot_active{of}) == 0",
         summary="nobody reads the slot",
         runbook="The connector failed",

@@ -95,14 +95,15 @@ def decide(
     if isinstance(event, Reject):
         return event, guard
 
-    if event.epoch < guard.epoch:  # what it says is over, whatever is wrong with it
+    known = guard if plan.conflicts is None else guard.of(event.system)
+    if event.epoch < known.epoch:  # what it says is over, whatever is wrong with it
         return Skip(Outcome.STALE, "epoch is over"), guard
 
     refusal = validate(event, plan.key_columns, plan.toastable, plan.hole) or check_authority(event, plan.table)
     if refusal is not None:
         return refusal, guard
 
-    own = check_position(event, guard if plan.conflicts is None else guard.of(event.system))
+    own = check_position(event, known)
     if isinstance(own, Skip):
         return own, guard
     moved = own if plan.conflicts is None else guard.moved(event.system, own)

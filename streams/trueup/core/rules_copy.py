@@ -188,6 +188,11 @@ class CopyRules:
             changed[index] = mask_sha256(changed[index])
         return tuple(changed)
 
+    def key_values(self, key: bytes) -> tuple[Any, ...]:
+        """The values of a captured key for staging, in the order of the plan's key. Raises ValueError, KeyError."""
+        values = dict(zip((column.name for column in self.plan.columns), self._values_of_key(key), strict=True))
+        return tuple(values[name] for name in self.plan.key)
+
     def _values_of_key(self, key: bytes) -> tuple[Any, ...]:
         """The captured key is schemaless JSON: {"order_id": 5}."""
         captured: dict[str, Any] = msgspec.json.decode(key, type=dict[str, Any])

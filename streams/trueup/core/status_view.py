@@ -26,6 +26,7 @@ class CopyLine(msgspec.Struct, frozen=True, kw_only=True):
 
     :param as_of_age_s: how old what it is as of is; None before its first filling is complete.
     :param fresh: whether that is within its window; None when no window is registered.
+    :param proven_age_s: how long ago the copy was proven equal to its owner; None: never.
     """
 
     table: str
@@ -39,6 +40,7 @@ class CopyLine(msgspec.Struct, frozen=True, kw_only=True):
     filling: Filling
     as_of_age_s: float | None = None
     fresh: bool | None = None
+    proven_age_s: float | None = None
 
 
 class DecideLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,3 +139,12 @@ def case_problems(table: str, found: CaseCounts) -> list[Problem]:
     overdue = f", {found.overdue} of them overdue" if found.overdue else ""
     plural = "" if found.open == 1 else "s"
     return [Problem(what=f"{found.open} open case{plural} of {table}{overdue}", next="trueup cases list")]
+
+
+def difference_problems(table: str, replica: str, differing_keys: int) -> list[Problem]:
+    """What the last complete comparison found."""
+    if not differing_keys:
+        return []
+    keys = "1 key" if differing_keys == 1 else f"{differing_keys} keys"
+    cure = f"trueup repair {table} --replica {replica} --dry-run"
+    return [Problem(what=f"{keys} of {table} at {replica} differ from the owner", next=cure)]

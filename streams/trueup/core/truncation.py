@@ -2,7 +2,7 @@
 
 The record lies in some one partition; in the others it has no place in the order. Its owner writes a control record
 into each partition (`orders_of`), and there the rows of before are told from those that came after by their capture
-records (`last_before`, `settled`). `runtime.truncate_run` carries it out; `core.control` says when it is obeyed.
+records (`place_in`, `settled`). `runtime.truncate_run` carries it out; `core.control` says when it is obeyed.
 
 Why the capture log and not the truth: a row that was written again just as it had been is unchanged, so the truth still
 names the record of before; and rows of a snapshot have no position in the source's log.
@@ -20,7 +20,7 @@ from trueup.core.cases import superseded
 from trueup.core.control import Truncate, truncate_record
 from trueup.core.decode import EnvelopeDecoder, decode
 from trueup.core.ordering import Guard, check_position
-from trueup.core.pipeline import DecidePlan, decide_batch
+from trueup.core.pipeline import DecidePlan, decide_batch, held_of
 from trueup.model.case import Case
 from trueup.model.decision import DELETED_HASH, Held, Reject, Skip, TruthRecord
 from trueup.model.errors import TableTruncated
@@ -76,21 +76,34 @@ def orders_of(
     return Ordered(records, moved)
 
 
-def last_before(records: Sequence[LogRecord], order: Truncate, decoders: Mapping[int, EnvelopeDecoder]) -> int | None:
-    """Index of the last record that was captured before the truncate; None: all came after, or say nothing.
+class Place(msgspec.Struct, frozen=True):
+    """What a stretch of a partition says of where a truncate would stand in it.
+
+    :param first_after: index of the first record that was captured after it; None: there is none.
+    :param before: a record was captured before it.
+    """
+
+    first_after: int | None
+    before: bool
+
+
+def place_in(records: Sequence[LogRecord], order: Truncate, decoders: Mapping[int, EnvelopeDecoder]) -> Place:
+    """Where a truncate would stand among records of a partition, by their positions in the source's log.
 
     Replays of dead letters say nothing, nor does another epoch, of which something may be repeated at any time. A
-    capture that repeats itself repeats everything from there on, so what lies behind a repeated change is whole.
+    change of before that is repeated behind a later one, by a capture without exactly-once, does not end the search.
     """
-    for index in range(len(records) - 1, -1, -1):
-        event = decode(records[index], decoders)
+    first_after, before = None, False
+    for index, record in enumerate(records):
+        event = decode(record, decoders)
         if not isinstance(event, ChangeEvent) or event.replay_of is not None or event.epoch != order.epoch:
             continue
-        if event.position is not None and event.position <= order.position:
-            return index
-        if event.read_at is not None and event.read_at < order.position:
-            return index
-    return None
+        at = event.position or event.read_at
+        if at is not None and at > order.position:
+            first_after = index if first_after is None else first_after
+        elif at is not None and (event.position is not None or at < order.position):
+            before = True
+    return Place(first_after, before)
 
 
 def settled(
@@ -110,9 +123,10 @@ def settled(
     :param held: what is held of their keys now; `waiting` their open cases.
     """
     keys = dict.fromkeys(record.key for record in records if record.key is not None)
-    gone = {key: Held(_version_gone(held[key].version, boundary, order), DELETED_HASH) for key in keys if key in held}
+    gone = {key: deletion(key, _version_gone(held[key].version, boundary, order), order) for key in keys if key in held}
     # Only a table ordered by a column asks what the row of before was: as after a delete, its rank counts.
-    known_then = gone if plan.version_column is not None else {}
+    ordered = plan.version_column is not None
+    known_then = {key: held_of(truth, plan) for key, truth in gone.items()} if ordered else {}
     guard = Guard(order.epoch, order.position, order.time_us).truncated(order.position)
     again = decide_batch(records, known_then, guard, plan)
     newest = {truth.key: truth for truth in again.truths}
@@ -126,7 +140,7 @@ def settled(
             if before:  # unchanged by what came after, so nothing was published: but it is there again
                 truths.append(newest[key])
         elif before:
-            truths.append(newest.get(key) or deletion(key, gone[key].version, order))
+            truths.append(newest.get(key) or gone[key])
         else:
             truths.append(deletion(key, version_deleted(known.version, order), order))
     cases = {}

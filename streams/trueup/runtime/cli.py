@@ -11,6 +11,7 @@ from trueup.runtime.cli_authority import authority
 from trueup.runtime.cli_cases import cases
 from trueup.runtime.cli_deadletters import deadletters
 from trueup.runtime.cli_demo import demo
+from trueup.runtime.cli_repair import repair
 from trueup.runtime.cli_resync import resnapshot, resync
 from trueup.runtime.cli_rules import rules
 from trueup.runtime.cli_schemas import schemas
@@ -30,7 +31,20 @@ app.add_typer(stack, name="stack")
 app.add_typer(worker, name="worker")
 app.add_typer(deadletters, name="deadletters")
 app.add_typer(cases, name="cases")
-for command in (alerts, apply, authority, dashboards, demo, resnapshot, resync, rules, schemas, status, verify):
+for command in (
+    alerts,
+    apply,
+    authority,
+    dashboards,
+    demo,
+    repair,
+    resnapshot,
+    resync,
+    rules,
+    schemas,
+    status,
+    verify,
+):
     app.command()(command)
 
 

@@ -54,19 +54,8 @@ def status(
 def _screen(view: StatusView) -> Group:
     problems = [Text(f"! {p.what}  ->  {p.next}", style="bold red") for p in view.problems]
     grid = Grid(box=None, pad_edge=False, header_style="bold")
-    for heading in (
-        "table",
-        "replica",
-        "captured",
-        "applied",
-        "other",
-        "lag",
-        "p50",
-        "p99",
-        "filled",
-        "as of",
-        "fresh",
-    ):
+    headings = ("table", "replica", "captured", "applied", "other", "lag", "p50", "p99", "filled", "as of", "fresh")
+    for heading in (*headings, "proven"):
         grid.add_column(heading, justify="left" if heading in {"table", "replica", "other"} else "right")
     for line in view.tables:
         other = ", ".join(f"{count} {name}" for name, count in line.other.items())
@@ -74,9 +63,17 @@ def _screen(view: StatusView) -> Group:
         times = (_seconds(line.convergence_p50_s), _seconds(line.convergence_p99_s))
         age = "" if line.as_of_age_s is None else f"{line.as_of_age_s:.1f} s ago"
         words = ("yes" if line.filling.done else "no", age, {True: "yes", False: "no", None: ""}[line.fresh])
-        grid.add_row(*map(Text, (*cells, *times, *words)))
+        grid.add_row(*map(Text, (*cells, *times, *words, _age(line.proven_age_s))))
     return Group(*(problems or [Text("nothing is wrong", style="green")]), grid)
 
 
 def _seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.2f} s"
+
+
+def _age(seconds: float | None) -> str:
+    """How long ago, in the largest unit that says enough."""
+    if seconds is None:
+        return "never"
+    size, unit = next(((n, u) for n, u in ((86_400, "d"), (3_600, "h"), (60, "min")) if seconds >= 2 * n), (1, "s"))
+    return f"{max(0.0, seconds) / size:.0f} {unit} ago"

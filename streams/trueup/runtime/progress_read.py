@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import msgspec
 import psycopg
 
 from trueup.adapters.postgres_errors import translate
+from trueup.adapters.postgres_proofs import ProofLine, ProofStore
 from trueup.adapters.secret_references import Secrets
 from trueup.adapters.topic_reader import TopicReader
 from trueup.freshness import Freshness, look_at_all
@@ -58,15 +59,13 @@ class ProgressReader:
             found[table.table] = progress
         return found
 
-    def applied(self, replica: str, ends: Mapping[tuple[str, int], int] | None = None) -> dict[str, StageProgress]:
+    def applied(self, replica: str) -> dict[str, StageProgress]:
         """Progress of applying at a replica, by table. Raises Unreachable.
 
-        :param ends: what lag is counted to; by default where the truth topics end now. A marker comes with each
-            heartbeat, so what lies below that end is given a moment to arrive: a lag that passes is none.
+        A marker comes with each heartbeat, so what lies below the end of a truth topic is given a moment to arrive: a
+        lag that passes is none.
         """
         tables = {table.truth_topic: table.table for table, _ in self._project.tables_copied_to(replica)}
-        if ends is not None:
-            return self._applied(replica, tables, ends)
         ends = self.topics.ends(list(tables))
         for _ in range(_LOOKS - 1):
             found = self._applied(replica, tables, ends)
@@ -86,8 +85,7 @@ class ProgressReader:
     def _applied(
         self, replica: str, tables: Mapping[str, str], ends: Mapping[tuple[str, int], int]
     ) -> dict[str, StageProgress]:
-        with self._connected(replica) as connection:
-            rows = {(row[0], row[1]): row[2:] for row in connection.execute(_PROGRESS.encode()).fetchall()}
+        rows = {(row[0], row[1]): row[2:] for row in self._rows(replica)}
         found = {name: StageProgress(Counter(), 0) for name in tables.values()}
         for (topic, number), end in ends.items():
             if topic not in tables:
@@ -97,6 +95,20 @@ class ProgressReader:
             progress.counts.update(dict(zip((o.value for o in REPLICA_OUTCOMES), totals, strict=True)))
             progress.lag += max(0, end - (next_offset or 0))
         return found
+
+    def proofs(self, replica: str) -> dict[str, ProofLine]:
+        """What is proven of the copies at a replica, by table. Raises Unreachable."""
+        with closing(ProofStore(replica, self._secrets.writer_dsn(self._project.replicas[replica]))) as store:
+            return {line.table: line for line in store.lines()}
+
+    def has_applied(self, replica: str, ends: Mapping[tuple[str, int], int]) -> bool:
+        """Whether a replica has passed these offsets of truth partitions. Raises Unreachable."""
+        passed = {(row[0], row[1]): row[2] or 0 for row in self._rows(replica)}
+        return all(passed.get(place, 0) >= end for place, end in ends.items())
+
+    def _rows(self, replica: str) -> list[tuple[Any, ...]]:
+        with self._connected(replica) as connection:
+            return connection.execute(_PROGRESS.encode()).fetchall()
 
     @contextmanager
     def _connected(self, replica: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:

@@ -15,6 +15,7 @@ from trueup.core.status_view import (
     Problem,
     StatusView,
     case_problems,
+    difference_problems,
     losses_first,
     quantiles,
     unready,
@@ -44,7 +45,7 @@ def read_status(settings: Settings, project: Project, secrets: Secrets) -> Statu
     lines = []
     for replica in project.replicas:
         try:
-            applied, fresh = reader.applied(replica), reader.freshness(replica)
+            applied, proofs, fresh = reader.applied(replica), reader.proofs(replica), reader.freshness(replica)
         except TrueUpError as exc:
             replicas.append(Problem(what=exc.primary, next="see its server; apply workers wait for it by themselves"))
             if isinstance(exc, Unreachable):
@@ -68,8 +69,11 @@ def read_status(settings: Settings, project: Project, secrets: Secrets) -> Statu
                     filling=Filling(done=seen > 0 and behind == 0),
                     as_of_age_s=fresh[table].age_s if table in fresh else None,
                     fresh=fresh[table].fresh if table in fresh else None,
+                    proven_age_s=proofs[table].age_s if table in proofs else None,
                 )
             )
+            if table in proofs:
+                replicas += difference_problems(table, replica, proofs[table].differing_keys)
     problems = [*captures.problems, *topic_problems(settings, project, reader.topics), *replicas, *workers]
     cases = Cases(settings, project, secrets).counts(time.time_ns() // 1000)
     problems += [problem for table, found in cases.items() for problem in case_problems(table, found)]

@@ -19,8 +19,8 @@ from trueup.core.truncation import (
     deletion,
     is_row_of_before,
     keys_of,
-    last_before,
     order_version,
+    place_in,
     settled,
     version_deleted,
 )
@@ -99,9 +99,13 @@ async def truncate(
 async def _since(
     order: Truncate, log: TruthLog, topic: str, partition: int, plan: DecidePlan, learn: Learn
 ) -> tuple[int, list[LogRecord]]:
-    """Where in the partition the truncate would stand, and the records from there to the control record."""
+    """Where in the partition the truncate would stand, and the records from there to the control record.
+
+    Read backwards, until a whole stretch is from before and nothing in it from afterwards.
+    """
     begin, _ = await log.bounds(topic, partition)
-    end, width, after = order.offset, _BACK_RECORDS, list[LogRecord]()
+    end, width = order.offset, _BACK_RECORDS
+    boundary, after, between = order.offset, list[LogRecord](), list[LogRecord]()
     while end > begin:
         start = max(begin, end - width)
         records = [
@@ -111,9 +115,14 @@ async def _since(
             if start <= record.offset < end
         ]
         await learn(records)
-        last = last_before(records, order, plan.decoders)
-        after = records[0 if last is None else last + 1 :] + after
-        if last is not None:
-            return records[last].offset + 1, after
+        place = place_in(records, order, plan.decoders)
+        if place.first_after is not None:
+            boundary = records[place.first_after].offset
+            after = records[place.first_after :] + between + after
+            between = []
+        elif place.before:
+            break
+        else:
+            between = records + between
         end, width = start, width * _BACK_GROWTH
-    return begin, after
+    return boundary, after

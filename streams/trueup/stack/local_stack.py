@@ -6,7 +6,7 @@ import enum
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -270,8 +270,12 @@ def _status(part: Part) -> PartStatus:
 
 
 def _all_at_once(action: Callable[[Part], None], parts: Iterable[Part]) -> None:
-    """Do something with several parts in parallel; wait for all, then raise the first failure."""
+    """Do something with several parts in parallel; wait for all, then raise the failure that came first.
+
+    The others may be its consequence: a broker waits for its quorum for a minute when another could not start.
+    """
     parts = list(parts)
     with ThreadPoolExecutor(len(parts)) as pool:
-        for result in [pool.submit(action, part) for part in parts]:
-            result.result()
+        ended = list(as_completed([pool.submit(action, part) for part in parts]))
+    for result in ended:
+        result.result()

@@ -35,6 +35,7 @@ _SERVER_SETTINGS = {
     "max_wal_senders": "20",
     "shared_buffers": "128MB",
     "max_wal_size": "2GB",
+    "max_slot_wal_keep_size": "20GB",  # a forgotten slot ends before the disk does; what is left of it is a metric
     "max_connections": "100",
     "password_encryption": "scram-sha-256",
     "log_timezone": "UTC",

@@ -105,3 +105,14 @@ def test_what_was_seen_was_written(entry: tuple[int, int, str, Ending], said: st
 @pytest.mark.parametrize("ending", [OK, INFO])
 def test_what_was_seen_and_written_is_no_finding(ending: Ending) -> None:
     assert check_seen(watched({1: row(1, 1)}), ledger_of((1, 1, "v1", ending)), "copy") == []
+
+
+def test_after_a_crash_of_the_replica_its_rows_may_be_older_and_then_rise_again() -> None:
+    watch = watched({1: row(3, 3), 2: row(4, 4)})
+    watch.begin_anew()
+    watch.look({1: row(1, 1)})
+    watch.look({1: row(3, 3), 2: row(4, 4)})
+    assert watch.findings == []
+    watch.look({1: row(2, 2), 2: row(4, 4)})
+    assert names(watch.findings) == [Anomaly.NONMONOTONIC]
+    assert set(watch.numbers) == {1, 2, 3, 4}, "what was seen before still has to have been written"

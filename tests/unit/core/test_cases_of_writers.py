@@ -143,3 +143,35 @@ def test_records_read_again_change_no_case() -> None:
     assert partition.case() == case
     assert partition.held == held
     assert case.versions == (case.sides[0].version, make_version(1, 12, split_version(case.sides[1].order)[1]).hex())
+
+
+def test_an_unchanged_row_read_again_does_not_take_the_place_of_its_image() -> None:
+    partition = Partition(plan_of("escalate"))
+    same = event(SHOP, 11, "u", BASE, before=BASE)
+    partition.decide(event(SHOP, 10, "c", BASE), same)
+    partition.decide(event(CRM, 12, "c", row("by crm")))
+    case = partition.case()
+    assert partition.decide(same).counts[Outcome.UNCHANGED] == 1
+    assert partition.case() == case
+
+
+def test_an_old_record_of_a_system_without_an_image_is_not_one() -> None:
+    """What people decided is nobody's, so the shop has no image in the next case."""
+    partition = opened()
+    partition.obey(decision_on(partition.case(), "B"), 20)
+    partition.decide(event(CRM, 21, "u", row("crm again", at=12), before=row("by crm", at=10)))
+    case = partition.case()
+    assert [side.origin for side in case.sides] == [None, CRM]
+    old = event(SHOP, 11, "u", row("by shop", at=10, version=2), before=BASE)
+    assert partition.decide(old).counts[Outcome.STALE] == 1
+    assert partition.case() == case
+
+
+def test_a_decision_is_above_what_is_held_though_every_image_has_a_lower_rank() -> None:
+    partition = opened()
+    partition.decide(event(SHOP, 13, "u", row("back in time", at=1), before=row("by shop", at=10, version=2)))
+    partition.decide(event(CRM, 14, "u", row("back, too", at=2), before=row("by crm", at=11, version=2)))
+    held = partition.held[key_of(1)]
+    answer = partition.obey(decision_on(partition.case(), "A"), 20)
+    assert isinstance(answer, Obeyed)
+    assert answer.truth.version > held.version

@@ -11,7 +11,7 @@ from trueup.core.control import PROOF_HEADER, Truncate, is_control, order_of, se
 from trueup.core.decode import decode, truncate_event
 from trueup.core.ordering import Guard, check_position, outlived
 from trueup.core.pipeline import decide_batch
-from trueup.core.truncation import Ordered, last_before, orders_of, settled
+from trueup.core.truncation import Ordered, Place, orders_of, place_in, settled
 from trueup.model.decision import DELETED_HASH, Held, Outcome, Reject, Skip
 from trueup.model.errors import TableTruncated
 from trueup.model.event import ChangeEvent, LogRecord, Position
@@ -95,19 +95,22 @@ def test_a_batch_is_cut_at_a_truncate_too() -> None:
     assert [(len(s.records), s.control is not None, s.next_offset) for s in cut] == [(1, True, 2), (1, False, 4)]
 
 
-def test_the_last_record_of_before_is_found_by_its_position() -> None:
-    before, after = change(1, position=(4_000, 4_001)), change(2, position=(5_000, 5_002))
-    assert last_before([before, after], ORDER, PLAN.decoders) == 0
-    assert last_before([after], ORDER, PLAN.decoders) is None
-    assert last_before([after, before], ORDER, PLAN.decoders) == 1, "repeated, and so will be what came after"
+def test_the_place_of_a_truncate_is_found_by_positions() -> None:
+    before, later = change(1, position=(4_000, 4_001)), change(2, position=(5_000, 5_002))
+    assert place_in([before, later], ORDER, PLAN.decoders) == Place(1, before=True)
+    assert place_in([later, before], ORDER, PLAN.decoders) == Place(0, before=True), (
+        "repeated: it does not end the search"
+    )
+    assert place_in([before], ORDER, PLAN.decoders) == Place(None, before=True)
     says_nothing = [
         change(3, position=(4_000, 4_001), epoch=2),
         change(3, position=(4_000, 4_001), replay_of=1),
         msgspec.structs.replace(change(3), value=None),
         change(3, "r", position=(5_000, 5_001)),
     ]
-    assert last_before(says_nothing, ORDER, PLAN.decoders) is None
-    assert last_before([change(3, "r", position=(4_000, 4_001))], ORDER, PLAN.decoders) == 0
+    assert place_in(says_nothing, ORDER, PLAN.decoders) == Place(None, before=False)
+    assert place_in([change(3, "r", position=(4_000, 4_001))], ORDER, PLAN.decoders) == Place(None, before=True)
+    assert place_in([change(3, "r", position=(6_000, 6_001))], ORDER, PLAN.decoders) == Place(0, before=False)
 
 
 def held_row(offset: int, rank: int = 0) -> Held:
@@ -204,3 +207,11 @@ def test_a_replayed_letter_of_before_does_not_come_back() -> None:
     assert isinstance(check_position(event, guard), Skip)
     newer = msgspec.structs.replace(event, position=Position(5_000, 5_009))
     assert check_position(newer, guard) == guard
+
+
+def test_a_change_too_close_to_a_truncated_row_is_escalated_and_crashes_nothing() -> None:
+    """A table ordered by a column keeps rows, and a case shows what was held: here that the row was truncated."""
+    plan = orders_plan(BY_COUNTER)
+    records = [after(50, "c", order(1, row_version=8))]
+    now = settled(records, 50, ORDER, {key_of(1): held_row(10, rank=8)}, {}, plan)
+    assert [truth.content_hash for truth in now.truths] == [DELETED_HASH]
