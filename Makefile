@@ -122,6 +122,13 @@ MINUTES ?= 10
 idle: setup ## Ten idle minutes with exactly-once: no worker exits, all stay ready; MINUTES=10
 	MINUTES=$(MINUTES) $(BIN)/pytest $(PYTEST_ARGS) -m soak --require-servers tests/soak/test_idle.py
 
+# How many snapshots are compared: make freshness READINGS=2000
+READINGS ?= 10000
+
+.PHONY: freshness
+freshness: setup ## 10,000 snapshots of a copy under load with kills show what their watermark promises; READINGS=10000
+	READINGS=$(READINGS) $(BIN)/pytest $(PYTEST_ARGS) -m soak --require-servers tests/soak/test_freshness.py
+
 # A smaller run: make repair-million ROWS=100000
 ROWS ?= 1000000
 

@@ -254,7 +254,7 @@ def test_reading_ends_behind_a_trailing_marker(broker: str, topics: tuple[str, s
             await producer.commit(records(truth, f"{number}"), group=capture, next_offset=number, metadata="")
         begin, end = 0, 6
         await becomes(lambda: log.bounds(truth, 0), (begin, end))
-        values: list[bytes] = []
+        values: list[bytes | None] = []
         position = begin
         async for pairs, position in log.read(truth, 0, begin, end):  # noqa: B007 - read after the loop
             values += [value for _, value in pairs]

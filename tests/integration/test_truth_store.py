@@ -233,7 +233,7 @@ def test_catching_up_equals_a_direct_read_however_the_store_was_left(
             if number < 4:  # as the worker does it, after the commit; then it "crashes" between commit and store
                 kept.put_many({key: peek(value)}, written[topic])
         begin, end = await log.bounds(topic, 0)
-        direct = {key: peek(value) async for pairs, _ in log.read(topic, 0, begin, end) for key, value in pairs}
+        direct = {key: peek(value or b"") async for pairs, _ in log.read(topic, 0, begin, end) for key, value in pairs}
         lost = TruthTable(log, tmp_path / "lost", topic, 0, b"identity")
         assert (await kept.catch_up())[0] == 8
         assert (await lost.catch_up())[0] == 12

@@ -18,6 +18,8 @@ DECIDE_EFFECTS = (
     "commit transaction",
     "store write",
     "producer stop",
+    "read beats",
+    "read ends",
 )
 APPLY_EFFECTS = (
     "claim",

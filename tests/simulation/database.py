@@ -28,12 +28,17 @@ class Row(NamedTuple):
     values: tuple[Any, ...]
 
 
+Mark = tuple[int, int]
+"""What a partition is as of: epoch and position of the beat."""
+
+
 class ProgressRow(NamedTuple):
     """trueup.progress of one partition."""
 
     token: int
     next_offset: int | None
     totals: tuple[int, ...]
+    mark: Mark | None = None
 
 
 class Letter(NamedTuple):
@@ -143,6 +148,7 @@ def _statements(plan: CopyPlan) -> list[tuple[str, str]]:
         ("claim", sql.CLAIM),
         ("lock", sql.LOCK),
         ("advance", sql.ADVANCE),
+        ("advance_marked", sql.ADVANCE_MARKED),
         ("hold", sql.HOLD),
         ("recorded", sql.RECORDED),
         ("dead_letter", sql.DEAD_LETTER),

@@ -124,6 +124,7 @@ class SimulatedSession:
         "dead_letter": "write letters",
         "open_dead_letters": "count letters",
         "advance": "write progress",
+        "advance_marked": "write progress",
         "hold": "hold",
         "recorded": "read recorded",
     }
@@ -266,9 +267,9 @@ class SimulatedSession:
 
     def _claim(self, topic: str, partition: int) -> Cursor:
         held = self._progress_of((topic, partition)) or NO_PROGRESS
-        claimed = held._replace(token=held.token + 1)
+        claimed = held._replace(token=held.token + 1, mark=None if held.next_offset is None else held.mark)
         self._changed().progress[topic, partition] = claimed
-        return Cursor([(claimed.token, claimed.next_offset, *claimed.totals)])
+        return Cursor([(claimed.token, claimed.next_offset, claimed.mark and claimed.mark[1], *claimed.totals)])
 
     def _recorded(self, *_: str) -> Cursor:
         return Cursor([(msgspec.json.encode(self.database.plan).decode(),)])
@@ -373,8 +374,16 @@ class SimulatedSession:
         held = self._progress_of((topic, partition))
         assert held is not None
         totals = tuple(total + more for total, more in zip(held.totals, added, strict=True))
-        self._changed().progress[topic, partition] = ProgressRow(held.token, next_offset, totals)
+        self._changed().progress[topic, partition] = ProgressRow(held.token, next_offset, totals, held.mark)
         return Cursor(rowcount=1)
+
+    def _advance_marked(
+        self, next_offset: int, _time_us: int, position: int, epoch: int, _dead: int, _held: int, *rest: Any
+    ) -> Cursor:
+        place = rest[-2:]
+        result = self._advance(next_offset, *rest)
+        self._changed().progress[place] = self._changed().progress[place]._replace(mark=(epoch, position))
+        return result
 
 
 class SimulatedReplica(PostgresReplica):

@@ -11,14 +11,16 @@ import msgspec
 from tests.simulation import tables
 from tests.simulation.database import Database
 from tests.simulation.desk import Desk, Model
+from tests.simulation.freshness_checks import ReaderChecks
 from tests.simulation.group import Group
+from tests.simulation.heartbeats import BeatName
 from tests.simulation.invariants import ApplyChecks, DecideChecks, check_copy, check_end, check_same, check_stopped
 from tests.simulation.log import SimulatedLog
 from tests.simulation.schedule import Ended, FaultKind, Process, Stuck, World
 from tests.simulation.source import Captured, Effect, Shop, Write
 from tests.simulation.store import Disk, Fate
 from tests.simulation.worker import Parts, Worker, capture_partitions, exits_end_their_process, truth_partitions
-from trueup.runtime.partition_memory import DECIDE_GROUP
+from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 
 _DRAIN_S_MAX: Final = 400.0  # what a run may take after its last fault: session, backoffs, lock timeouts, several times
 _LOOK_S: Final = 1.0
@@ -61,10 +63,11 @@ class Run:
         self.decide_group = Group(self.log, capture_partitions())
         self.decide_checks = DecideChecks(self.log)
         self.databases = {replica: self._database(replica) for replica in tables.PLANS}
-        self.apply_checks = {name: ApplyChecks(self.log, database) for name, database in self.databases.items()}
+        self.apply_checks = {name: self._checks(database) for name, database in self.databases.items()}
         self.slots: list[Slot] = []
         self.events: dict[str, int] = {}
         self._is_calm = False
+        self._connect_epoch = 0
 
     def report(self) -> Report:
         """Runs it."""
@@ -96,6 +99,9 @@ class Run:
             )
         )
 
+    def _checks(self, database: Database) -> ApplyChecks:
+        return ApplyChecks(self.log, database, ReaderChecks(self.shop, database, self.parts.as_of))
+
     # --- the story ---
 
     async def _main(self, director: Process) -> None:
@@ -109,10 +115,14 @@ class Run:
         self.world.faults.planned.clear()
         self._is_calm = True
         calm_at = self.world.now
-        while not self._is_drained():
+        beat: BeatName | None = None  # none before all is drained: a marker would wake who forgot to look by itself
+        while not self._is_drained() or beat is None or not self._is_marked(beat):
             await director.passes(_LOOK_S)
+            if self._is_drained():
+                newest = await self._beat(director)
+                beat = beat or newest
             if self.world.now - calm_at > _DRAIN_S_MAX:
-                self.world.finding(f"stuck: {self._what_is_missing()}")
+                self.world.finding(f"stuck: {self._what_is_missing() or f'no mark of beat {beat} or later'}")
                 break
             if self.world.findings:
                 break
@@ -195,15 +205,36 @@ class Run:
                 while not self.log.is_free("connect"):
                     await connect.passes(0.5)
                 epoch = self.log.init_producer("connect")
-            appended = self._append(write, epoch)
-            for index, (captured, offset) in enumerate(appended):
-                if captured.effect is not None:
-                    self.model.add(captured.partition, offset, captured.effect)
-                if captured.gone:
-                    self._truncated(captured.gone, appended[index + 1 :])
-            self.log.end("connect", epoch, commit=True)
+            self._note_effects(self._append(write, epoch))
+            self._commit(write, epoch)
             while not self.log.is_free("connect"):
                 await connect.passes(0.05)
+
+    async def _beat(self, connect: Process) -> BeatName:
+        """A heartbeat of a source at rest."""
+        write = self.shop.beat()
+        assert write.beat is not None
+        self._append(write, self._connect_epoch)
+        self._commit(write, self._connect_epoch)
+        while not self.log.is_free("connect"):
+            await connect.passes(0.05)
+        return write.beat
+
+    def _commit(self, write: Write, epoch: int) -> None:
+        self._connect_epoch = epoch
+        if write.beat is not None:
+            self.decide_checks.markers.due[write.beat] = {
+                number: self.log.partitions[topic, number].end for topic, number in capture_partitions()
+            }
+        self.log.end("connect", epoch, commit=True)
+
+    def _note_effects(self, written: list[tuple[Captured, int]]) -> None:
+        appended = [(captured, offset) for captured, offset in written if captured.topic != tables.HEARTBEATS]
+        for index, (captured, offset) in enumerate(appended):
+            if captured.effect is not None:
+                self.model.add(captured.partition, offset, captured.effect)
+            if captured.gone:
+                self._truncated(captured.gone, appended[index + 1 :])
 
     def _truncated(self, gone: Sequence[Effect], later: Sequence[tuple[Captured, int]]) -> None:
         """In each partition before what was captured afterwards, and behind everything else."""
@@ -216,7 +247,7 @@ class Run:
 
     def _append(self, write: Write, epoch: int) -> list[tuple[Captured, int]]:
         """The records with their offsets."""
-        places = [(tables.ORDERS.capture_topic, captured.partition) for captured in write.records]
+        places = [(captured.topic, captured.partition) for captured in write.records]
         return [
             (captured, self.log.append("connect", epoch, _CONNECT_TIMEOUT_S, place, [captured.record]))
             for captured, place in zip(write.records, places, strict=True)
@@ -304,6 +335,18 @@ class Run:
     def _is_drained(self) -> bool:
         return not self._what_is_missing()
 
+    def _is_marked(self, beat: BeatName) -> bool:
+        """Every copy is as of a beat, idle partitions too. A partition whose newest epoch is another one says nothing:
+        only `trueup resync` begins an epoch at all of them, which this capture does not do.
+        """
+        epochs = {self._epoch_of(topic, number) for topic, number in capture_partitions()}
+        if epochs - {0, beat[0]}:
+            return True
+        return all((checks.reader.as_of() or (0, 0)) >= beat for checks in self.apply_checks.values())
+
+    def _epoch_of(self, topic: str, number: int) -> int:
+        return PartitionMemory.read(self.log.committed.get((DECIDE_GROUP, topic, number), (0, ""))[1]).guard.epoch
+
     def _what_is_missing(self) -> str:
         if not self.log.is_quiet():
             return "a transaction is open"
@@ -325,7 +368,7 @@ class Run:
         replica = self.rng.choice(list(tables.PLANS))
         followed = self.databases[replica]
         filled = self._database(replica)
-        ApplyChecks(self.log, filled)
+        self._checks(filled)
         group = Group(self.log, truth_partitions())
         process = self.world.process("latecomer")
         process.immune = True

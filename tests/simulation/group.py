@@ -157,7 +157,7 @@ class SimulatedConsumer:
             records, end = self.log.partitions[tp].read(start, rows_max)
             if end > start:
                 self._positions[tp] = end
-                batches.append(Batch(tp, records, start, end, generation))
+                batches.append(Batch(tp, records, start, end, generation, self.log.partitions[tp].stable_end()))
         return batches
 
     async def wait(self, _: object) -> None:

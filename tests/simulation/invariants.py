@@ -10,11 +10,13 @@ from typing import Any
 
 from tests.simulation import tables
 from tests.simulation.database import Database, Tables
+from tests.simulation.freshness_checks import MarkerChecks, ReaderChecks
 from tests.simulation.log import SimulatedLog, Stored, Transaction
 from tests.simulation.worker import Worker, truth_partitions
 from trueup.core.cases import decode_case
 from trueup.core.control import is_control
 from trueup.core.truth_codec import peek_version
+from trueup.core.watermark import is_marker_key
 from trueup.model.decision import Outcome
 from trueup.model.errors import Fenced
 from trueup.model.version import describe_version
@@ -32,6 +34,7 @@ class DecideChecks:
         self._newest: dict[bytes, bytes] = {}
         self._committed: dict[int, int] = {}
         self._written_before: dict[tuple[str, int], int] = {}  # before the group's offsets were deleted
+        self.markers = MarkerChecks(log)
         self._counted: dict[int, int] = {}  # truths, by the totals of the latest transaction
         self._uncounted: dict[
             int, int
@@ -51,10 +54,11 @@ class DecideChecks:
             for offset, (record, writer) in zip(partition.offsets, partition.entries, strict=True):
                 if offset < first or writer is not transaction or record is None:
                     continue
-                if partition.topic == tables.ORDERS.truth_topic:
+                if partition.topic == tables.ORDERS.truth_topic and record.value is not None:
                     self._rises(record)
                 elif partition.topic == tables.ORDERS.cases_topic:
                     self._notes(record)
+        self.markers.decided(transaction)
 
         for _, (topic, number), offset, metadata in transaction.offsets:
             self._count_truths(transaction, topic, number, offset, metadata)
@@ -62,7 +66,7 @@ class DecideChecks:
     def _count_truths(self, transaction: Transaction, topic: str, number: int, offset: int, metadata: str) -> None:
         """Only at a control record may a transaction hold more truths than it counts."""
         truth = self.log.partitions[tables.ORDERS.truth_topic, number]
-        written = sum(1 for record, writer in truth.entries if writer is transaction and record is not None)
+        written = sum(w is transaction and r is not None and r.value is not None for r, w in truth.entries)
         counted = PartitionMemory.read(metadata).totals[Outcome.APPLIED]
         more = written - (counted - self._counted.get(number, 0))
         self._counted[number] = counted
@@ -106,11 +110,13 @@ class DecideChecks:
 
     def written(self, topic: str, number: int) -> int:
         partition = self.log.partitions[topic, number]
-        return partition.compacted + len(partition.committed()) - self._written_before.get((topic, number), 0)
+        there = [record for record in partition.committed() if not is_marker_key(record.key)]
+        return partition.compacted + len(there) - self._written_before.get((topic, number), 0)
 
     def offsets_deleted(self) -> None:
         """Everything is read again and counted from zero; what was written stays."""
         self._committed.clear()
+        self.markers.offsets_deleted()
         self._counted.clear()
         self._uncounted.clear()
         for topic in (tables.ORDERS.truth_topic, tables.ORDERS.dead_letter_topic):
@@ -133,11 +139,16 @@ class DecideChecks:
                 )
 
 
+def truths(log: SimulatedLog, place: tuple[str, int], below: int | None = None) -> list[Stored]:
+    """The committed records of a truth partition, markers of watermarks apart."""
+    return [record for record in log.partitions[place].committed(below) if not is_marker_key(record.key)]
+
+
 class ApplyChecks:
     """Over one replica: what its readers see."""
 
-    def __init__(self, log: SimulatedLog, database: Database) -> None:
-        self.log, self.world, self.database = log, log.world, database
+    def __init__(self, log: SimulatedLog, database: Database, reader: ReaderChecks) -> None:
+        self.log, self.world, self.database, self.reader = log, log.world, database, reader
         self._seen: dict[bytes, bytes] = {}
         self._gone: set[bytes] = set()
         self._reached: dict[tuple[str, int], int] = {}
@@ -170,6 +181,7 @@ class ApplyChecks:
                 self._reached[place] = max(progress.next_offset, self._reached.get(place, 0))
                 self._acknowledged(place, progress.next_offset)
                 self._counted_once(place, progress.next_offset, sum(progress.totals))
+        self.reader.look()
         applied = sum(progress.totals[_APPLIED] for progress in database.tables.progress.values())
         if applied != database.tables.changes:
             self.world.finding(f"{name} counted {applied} applied, {database.tables.changes} changes were made")
@@ -177,7 +189,7 @@ class ApplyChecks:
     def _acknowledged(self, place: tuple[str, int], next_offset: int) -> None:
         """What lies below the progress is in the copy, or in its dead letters."""
         newest: dict[bytes, tuple[bytes, int]] = {}
-        for record in self.log.partitions[place].committed(below=next_offset):
+        for record in truths(self.log, place, next_offset):
             newest[record.key or b""] = (peek_version(record.value or b""), record.offset)
         held = self.database.tables
         for key, (version, offset) in newest.items():
@@ -192,7 +204,7 @@ class ApplyChecks:
 
     def _counted_once(self, place: tuple[str, int], next_offset: int, counted: int) -> None:
         partition = self.log.partitions[place]
-        there = len(partition.committed(below=next_offset))
+        there = len(truths(self.log, place, next_offset))
         if partition.compacted == 0 and there != counted:
             self.world.finding(
                 f"{self.database.plan.replica} counted {counted} of {there} records of {place} below {next_offset}"
@@ -210,7 +222,7 @@ def check_copy(log: SimulatedLog, database: Database, accepted: dict[int, tables
     plan, held = database.plan, database.tables
     truth: dict[bytes, Any] = {}
     for tp in truth_partitions():
-        for record in log.partitions[tp].committed():
+        for record in truths(log, tp):
             truth[record.key or b""] = peek_version(record.value or b"")
     open_letters = {(letter.key, letter.version) for letter in held.letters.values() if not letter.superseded}
     for order_id, row in accepted.items():

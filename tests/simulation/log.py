@@ -71,7 +71,7 @@ class Partition:
         self.entries: list[tuple[Stored | None, Transaction]] = []
         self.end = 0
         self.pending: dict[Transaction, int] = {}
-        self.compacted = 0  # records that are gone
+        self.compacted = 0  # records with a value that are gone
 
     def append(self, records: Sequence[Offered], transaction: Transaction) -> int:
         """Returns the offset of the first record."""
@@ -131,10 +131,14 @@ class Partition:
             for offset, entry in zip(self.offsets, self.entries, strict=True)
             if offset >= stable or (entry[0] is not None and newest.get(entry[0].key) == offset)
         ]
-        before = len(self.committed())
+        before = self._truths()
         self.offsets = [offset for offset, _ in kept]
         self.entries = [entry for _, entry in kept]
-        self.compacted += before - len(self.committed())
+        self.compacted += before - self._truths()
+
+    def _truths(self) -> int:
+        """Committed records that have a value: markers of watermarks have none."""
+        return sum(record.value is not None for record in self.committed())
 
 
 class SimulatedLog:

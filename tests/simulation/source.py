@@ -9,8 +9,19 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
+from tests.simulation.heartbeats import BeatName, beat_record
 from tests.simulation.log import Offered
-from tests.simulation.tables import HOLE, PARTITIONS, UNKNOWN_ID, Row, envelope, key_of
+from tests.simulation.tables import (
+    AMOUNT_UNDECIDED_ABOVE,
+    HEARTBEATS,
+    HOLE,
+    ORDERS,
+    PARTITIONS,
+    UNKNOWN_ID,
+    Row,
+    envelope,
+    key_of,
+)
 from trueup.core.decode import EPOCH_HEADER
 
 _TIME_US = 1_767_607_200_000_000
@@ -27,7 +38,7 @@ class Effect(NamedTuple):
 
 
 class Captured(NamedTuple):
-    """A record for one partition.
+    """A record for one partition of a topic.
 
     :param gone: of a truncate, for every key: it concerns all partitions, at its place in the log of the source.
     """
@@ -35,6 +46,7 @@ class Captured(NamedTuple):
     partition: int
     record: Offered
     effect: Effect | None = None
+    topic: str = ORDERS.capture_topic
     gone: tuple[Effect, ...] = ()
 
 
@@ -42,19 +54,29 @@ class Write(NamedTuple):
     """What Connect writes as one transaction of its own.
 
     :param aborted_first: a first attempt is written, aborted, and done again.
+    :param beat: the heartbeat among the records.
     """
 
     records: list[Captured]
     aborted_first: bool
+    beat: BeatName | None = None
 
 
 class Shop:
-    """Makes the capture of one run."""
+    """Makes the capture of one run.
+
+    :ivar history: of each key, what copies may show, one after the other; what is refused is not among it.
+    :ivar accepted_by: by beat, for each key, the place in its history that was reached when the beat was committed. A
+        row that people decide about reaches nothing: until they do, copies show what was before.
+    """
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self.rows: dict[int, Row] = {}
         self._may_be_held: set[int] = set()
+        self.history: dict[int, list[Row | None]] = {}
+        self.accepted_by: dict[BeatName, dict[int, int]] = {}
+        self._reached: dict[int, int] = {}
         self._epoch = 1
         self._commit = 1_000  # the LSN of the latest commit
         self._commits = 0
@@ -80,8 +102,25 @@ class Shop:
             writes.append(self._written(happening()))
         return [write for write in writes if write.records]
 
+    def beat(self) -> Write:
+        """A heartbeat alone."""
+        return self._with_beat(Write([], aborted_first=False))
+
     def _written(self, records: list[Captured]) -> Write:
-        return Write(records, aborted_first=self._rng.random() < 0.12)
+        write = Write(records, aborted_first=self._rng.random() < 0.12)
+        return self._with_beat(write) if self._rng.random() < 0.5 else write
+
+    def _with_beat(self, write: Write) -> Write:
+        """A heartbeat committed behind these changes; where among them it lies in Kafka is nobody's promise."""
+        position = (self._commit, self._commit + 1)
+        self._commit += 5
+        name = (self._epoch, position[1])
+        self.accepted_by[name] = dict(self._reached)
+        record = beat_record(self._epoch, position, _TIME_US + self._commits * 1_000, len(self.accepted_by))
+        place = self._rng.choice((0, len(write.records)))
+        records = list(write.records)
+        records.insert(place, Captured(0, record, topic=HEARTBEATS))
+        return write._replace(records=records, beat=name)
 
     # --- what the shop does ---
 
@@ -111,6 +150,10 @@ class Shop:
         value = envelope("t", None, None, position, _TIME_US + self._commits * 1_000)
         header = (EPOCH_HEADER, b"%d" % self._epoch)
         gone = tuple(Effect(order_id, None, self._epoch) for order_id in self._keys)
+        for (
+            order_id
+        ) in self._keys:  # carried out partition by partition, so it reaches nothing (ARCHITECTURE, Watermarks)
+            self.history.setdefault(order_id, []).append(None)
         truncate = Captured(partition, Offered(None, value, (header,)), gone=gone)
         self._streamed[partition].append(truncate.record)
         self._truncated = True
@@ -167,6 +210,10 @@ class Shop:
         else:
             self.rows[order_id] = row
             self._may_be_held.add(order_id)
+        if row is None or row[1] >= 0:
+            self.history.setdefault(order_id, []).append(row)
+            if row is None or row[1] <= AMOUNT_UNDECIDED_ABOVE:
+                self._reached[order_id] = len(self.history[order_id]) - 1
         value = envelope(op, row, before, position, _TIME_US + self._commits * 1_000)
         header = (EPOCH_HEADER, b"%d" % self._epoch)
         effect = Effect(order_id, row, self._epoch)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import fastavro
 
 from tests.envelopes import envelope_schema, source_of
+from trueup.core.connector_config import heartbeat_topic
 from trueup.core.decode import EnvelopeDecoder
 from trueup.core.pipeline import DecidePlan
 from trueup.core.rules_copy import compile_copy
@@ -20,7 +21,7 @@ from trueup.runtime.apply_agent import ApplyTable
 
 HOLE: Final = "__trueup_unavailable_0123456789abcdef"
 PARTITIONS: Final = 2
-CAPTURE_ID, TRUTH_ID, UNKNOWN_ID = 7, 41, 99
+CAPTURE_ID, HEARTBEAT_ID, TRUTH_ID, UNKNOWN_ID = 7, 8, 41, 99
 
 AMOUNT_MAX_AT_REPORTING: Final = 900
 """A CHECK constraint at one of the replicas: what the owner accepts, an application may not."""
@@ -56,7 +57,8 @@ ORDERS = Table(
     ],
     replicas=list(COPIES),
 )
-TOPICS: Final = (ORDERS.capture_topic, ORDERS.truth_topic, ORDERS.dead_letter_topic, ORDERS.cases_topic)
+HEARTBEATS: Final = heartbeat_topic("shop")
+TOPICS: Final = (ORDERS.capture_topic, ORDERS.truth_topic, ORDERS.dead_letter_topic, ORDERS.cases_topic, HEARTBEATS)
 
 _ENVELOPE = envelope_schema(CAPTURED)
 _WRITER = fastavro.parse_schema(_ENVELOPE)
@@ -70,12 +72,16 @@ Row = tuple[int, int, str]
 
 
 class Registry:
-    """What the workers ask of the schema registry."""
+    """What the workers ask of the schema registry.
+
+    :param others: schemas that are not of the table, by id.
+    """
+
+    def __init__(self, others: dict[int, dict[str, Any]]) -> None:
+        self._schemas = {CAPTURE_ID: _ENVELOPE, TRUTH_ID: _TRUTH, **others}
 
     def schema_by_id(self, schema_id: int) -> dict[str, Any]:
-        if schema_id not in {CAPTURE_ID, TRUTH_ID}:
-            raise LookupError(schema_id)
-        return _ENVELOPE if schema_id == CAPTURE_ID else _TRUTH
+        return self._schemas[schema_id]
 
 
 def decide_plan() -> DecidePlan:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,10 +16,12 @@ from unittest import mock
 from faust.types import TP
 
 from tests.simulation import tables
-from tests.simulation.database import Database
+from tests.simulation.database import Database, Mark
 from tests.simulation.database_session import SimulatedReplica
 from tests.simulation.desk import CAPTURE_IDENTITY
+from tests.simulation.freshness_checks import oldest
 from tests.simulation.group import Group, SimulatedConsumer
+from tests.simulation.heartbeats import SCHEMA, SimulatedHeartbeats
 from tests.simulation.kafka_clients import SimulatedProducer, SimulatedTruthLog
 from tests.simulation.log import SimulatedLog
 from tests.simulation.schedule import Ended, Process, ProcessLoop
@@ -33,10 +35,11 @@ from trueup.runtime import lane as lane_module
 from trueup.runtime.apply_agent import ApplyHandler
 from trueup.runtime.decide_agent import DecideHandler, TableTopics
 from trueup.runtime.lane import Handler, Lane
+from trueup.runtime.watermarks import Watermarks
 
 _SETTINGS = Settings()
 _STATE = Path("state")
-_REGISTRY: Any = tables.Registry()
+_REGISTRY: Any = tables.Registry({tables.HEARTBEAT_ID: SCHEMA})
 
 
 class _Metrics:
@@ -54,6 +57,10 @@ class _Metrics:
 
     def hops(self, table: str, *seconds: Iterable[float]) -> None: ...
 
+    def as_of(self, table: str, partition: int, time_us: int | None) -> None: ...
+
+    def given_up(self, table: str, partition: int) -> None: ...
+
 
 _METRICS: Any = _Metrics()
 
@@ -61,13 +68,23 @@ _METRICS: Any = _Metrics()
 class Worker:
     """A running worker: its process, lane and consumer."""
 
-    def __init__(self, process: Process, lane: Lane, consumer: SimulatedConsumer, *, keeps_hold: bool) -> None:
-        self.process, self.lane, self.consumer = process, lane, consumer
+    def __init__(
+        self,
+        process: Process,
+        lane: Lane,
+        consumer: SimulatedConsumer,
+        *,
+        keeps_hold: bool,
+        watermarks: Watermarks | None = None,
+    ) -> None:
+        self.process, self.lane, self.consumer, self.watermarks = process, lane, consumer, watermarks
         self.keeps_hold = keeps_hold
 
     async def main(self) -> None:
         if self.keeps_hold:
             self.process.start(self.lane.keep_hold(), "hold")
+        if self.watermarks is not None:
+            self.process.start(self.watermarks.run(self.lane), "watermarks")
         await self.consumer.run()
         self.process.end(None)
 
@@ -86,6 +103,7 @@ class Parts:
         self.rng = log.world.rng
 
     def decide(self, process: Process, group: Group, disk: Disk) -> Worker:
+        watermarks = self.watermarks(self.heartbeats(process))
         handler = self.decide_handler(
             plans={tables.ORDERS.capture_topic: tables.decide_plan()},
             settings=_SETTINGS,
@@ -96,8 +114,9 @@ class Parts:
             topics_of=_topics_of,
             new_producer=functools.partial(self.producer, process),
             open_store=functools.partial(SimulatedStore, disk, process),
+            watermarks=watermarks,
         )
-        return self._worker(process, group, handler)
+        return self._worker(process, group, handler, watermarks)
 
     def apply(self, process: Process, group: Group, database: Database) -> Worker:
         replica = database.plan.replica
@@ -111,11 +130,11 @@ class Parts:
         )
         return self._worker(process, group, self.apply_handler(handler))
 
-    def _worker(self, process: Process, group: Group, handler: Handler) -> Worker:
+    def _worker(self, process: Process, group: Group, handler: Handler, watermarks: Watermarks | None = None) -> Worker:
         lane = Lane(handler)
         rows_max = self.rng.choice((1, 3, 8, 50))
         consumer = SimulatedConsumer(self.log, group, process, lane, rows_max)
-        return Worker(process, lane, consumer, keeps_hold=self.keeps_hold)
+        return Worker(process, lane, consumer, keeps_hold=self.keeps_hold, watermarks=watermarks)
 
     # --- what a planted bug replaces ---
 
@@ -124,6 +143,18 @@ class Parts:
 
     def apply_handler(self, handler: ApplyHandler) -> Handler:
         return handler
+
+    def heartbeats(self, process: Process) -> SimulatedHeartbeats:
+        return SimulatedHeartbeats(self.log, process)
+
+    def watermarks(self, heartbeats: SimulatedHeartbeats) -> Watermarks:
+        return self.made_watermarks(Watermarks, heartbeats)
+
+    def made_watermarks(self, kind: type[Watermarks], heartbeats: SimulatedHeartbeats) -> Watermarks:
+        return kind(heartbeats, _REGISTRY, {tables.ORDERS.capture_topic: "shop"})
+
+    def as_of(self, marks: Sequence[Mark | None]) -> Mark | None:
+        return oldest(marks)
 
     def producer(
         self, process: Process, servers: str, topic: str, partition: int, timeout_ms: int

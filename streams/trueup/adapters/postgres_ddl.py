@@ -11,7 +11,6 @@ from typing import Final
 import msgspec
 
 from trueup.adapters.postgres_sql import literal, quoted, table_name, type_name
-from trueup.model.decision import Outcome
 from trueup.model.version import VERSION_BYTES
 from trueup.model.write import REPLICA_OUTCOMES, VERSION_COLUMN, CopyPlan, TargetColumn
 
@@ -23,6 +22,15 @@ _PROGRESS_FILLFACTOR: Final = 50
 
 SCHEMA: Final = "CREATE SCHEMA trueup"
 
+AS_OF_COLUMNS: Final = {
+    "as_of": "timestamptz",
+    "as_of_position": "bigint",
+    "as_of_epoch": "bigint",
+    "dead_lettered_keys": "bigint NOT NULL DEFAULT 0",
+    "held_keys": "bigint NOT NULL DEFAULT 0",
+}
+"""Of progress: what the last watermark of a partition says. `adapters.postgres_freshness` shows them to readers."""
+
 TABLES: Final[dict[str, tuple[str, ...]]] = {
     "progress": (
         f"""CREATE TABLE trueup.progress (
@@ -30,6 +38,7 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
     partition int NOT NULL,
     token bigint NOT NULL,
     next_offset bigint,
+    {" ".join(f"{name} {kind}," for name, kind in AS_OF_COLUMNS.items())}
     {" ".join(f"{outcome.value} bigint NOT NULL DEFAULT 0," for outcome in REPLICA_OUTCOMES)}
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (topic, partition)
@@ -117,6 +126,12 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+PROGRESS_COLUMNS: Final = {
+    **{outcome.value: "bigint NOT NULL DEFAULT 0" for outcome in REPLICA_OUTCOMES},
+    **AS_OF_COLUMNS,
+}
+"""Columns that came with time: a replica that was provisioned earlier gets them by `add_progress_column`."""
+
 ROW_VERSIONS: Final = """CREATE TABLE trueup.row_versions (
     target text NOT NULL,
     key bytea NOT NULL,
@@ -134,9 +149,9 @@ WRITER_RIGHTS: Final = {
 """What a role needs to write without an echo, and how a superuser gives it: the owner of a database may not."""
 
 
-def add_outcome(outcome: Outcome) -> str:
-    """For a replica that was provisioned before the outcome was counted there."""
-    return f"ALTER TABLE trueup.progress ADD COLUMN {outcome.value} bigint NOT NULL DEFAULT 0"
+def add_progress_column(name: str) -> str:
+    """For a replica that was provisioned before the column was kept there."""
+    return f"ALTER TABLE trueup.progress ADD COLUMN {name} {PROGRESS_COLUMNS[name]}"
 
 
 def create_copy(plan: CopyPlan) -> str:

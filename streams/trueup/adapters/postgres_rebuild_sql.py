@@ -13,9 +13,9 @@ import msgspec
 from trueup.adapters import postgres_ddl as ddl
 from trueup.adapters.postgres_sql import literal, quoted, table_name
 from trueup.model.rebuild import SHADOW_PREFIX, Rebuild, renamed_columns, shadow_progress
-from trueup.model.write import REPLICA_OUTCOMES, CopyPlan
+from trueup.model.write import CopyPlan
 
-_PROGRESS_COLUMNS: Final = ("next_offset", *(outcome.value for outcome in REPLICA_OUTCOMES))
+_PROGRESS_COLUMNS: Final = ("next_offset", *ddl.PROGRESS_COLUMNS)
 
 
 class Grant(msgspec.Struct, frozen=True):

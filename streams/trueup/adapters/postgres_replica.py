@@ -102,9 +102,9 @@ class PostgresReplica:
                 raise
             if row is None:
                 raise BrokenInvariant("a claim returned no row")
-            token, next_offset, *totals = row
+            token, next_offset, as_of_us, *totals = row
             self._tokens[topic, partition] = token
-            return Claim(token, next_offset, dict(zip(REPLICA_OUTCOMES, totals, strict=True)))
+            return Claim(token, next_offset, dict(zip(REPLICA_OUTCOMES, totals, strict=True)), as_of_us)
 
     async def recorded(self, registered: CopyPlan) -> CopyPlan:
         """What the copy was made as. Raises Stop when it was never made."""
@@ -127,7 +127,7 @@ class PostgresReplica:
         0. Lock the progress row and compare the token: a zombie stops here, before it touches data.
         1. Take one write per key, sorted by key: `core.reduce` has done it.
         2. Send the writes and merge them; rows that the replica refuses are set apart.
-        3. Write dead letters and progress: the next offset, and how each record ended.
+        3. Write dead letters and progress: the next offset, how each record ended, and what the copy is now as of.
         4. Commit.
 
         Raises ClaimLost when the connection of the claim is gone, CopyReplaced when the table was made anew since the
@@ -293,7 +293,13 @@ class PostgresReplica:
 
     async def _advance(self, connection: Connection, batch: ReplicaBatch, result: BatchResult) -> None:
         added = [result.counts.get(outcome, 0) for outcome in REPLICA_OUTCOMES]
-        await connection.execute(sql.ADVANCE, (batch.next_offset, *added, batch.topic, batch.partition))
+        place, mark = (batch.topic, batch.partition), batch.watermark
+        if mark is None:
+            await connection.execute(sql.ADVANCE, (batch.next_offset, *added, *place))
+        else:
+            beat = mark.beat
+            as_of = (beat.time_us, beat.position.change, beat.epoch, mark.dead_lettered_keys, mark.held_keys)
+            await connection.execute(sql.ADVANCE_MARKED, (batch.next_offset, *as_of, *added, *place))
 
     def _never_made(self, plan: CopyPlan) -> Stop:
         return Stop(

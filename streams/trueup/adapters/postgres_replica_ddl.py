@@ -19,7 +19,7 @@ from trueup.adapters.postgres_replica import find_recorded
 from trueup.adapters.postgres_sql import INSTANCE, quoted, table_name
 from trueup.model.errors import Refused, UnsafeChange
 from trueup.model.rebuild import Rebuild, added_columns, shadow_of
-from trueup.model.write import REPLICA_OUTCOMES, VERSION_COLUMN, CopyPlan, TargetColumn
+from trueup.model.write import VERSION_COLUMN, CopyPlan, TargetColumn
 
 _WRITABLE: Final = ("progress", "deleted_keys", "dead_letters", "flags", "proofs", "proof_passes", "repairs")
 _READABLE: Final = ("copies",)
@@ -133,7 +133,7 @@ async def _plan_own_schema(connection: Connection, role: str) -> list[str]:
         elif table == "progress":
             columns = await (await connection.execute(_COLUMNS, ("trueup.progress",))).fetchall()
             there = {name for name, _, _ in columns}
-            statements += [ddl.add_outcome(outcome) for outcome in REPLICA_OUTCOMES if outcome.value not in there]
+            statements += [ddl.add_progress_column(name) for name in ddl.PROGRESS_COLUMNS if name not in there]
     if await _lacks_schema_usage(connection, "trueup", role):
         statements.append(ddl.grant_usage("trueup", role))
     for table in _WRITABLE:

@@ -74,9 +74,10 @@ _OUTCOME_COLUMNS: Final = ", ".join(outcome.value for outcome in REPLICA_OUTCOME
 
 CLAIM: Final = f"""
 INSERT INTO trueup.progress AS p (topic, partition, token) VALUES (%s, %s, 1)
-ON CONFLICT (topic, partition) DO UPDATE SET token = p.token + 1, updated_at = now()
-RETURNING token, next_offset, {_OUTCOME_COLUMNS}"""
-"""Parameters: topic, partition."""
+ON CONFLICT (topic, partition) DO UPDATE SET token = p.token + 1, updated_at = now(),
+       as_of = CASE WHEN p.next_offset IS NULL THEN NULL ELSE p.as_of END
+RETURNING token, next_offset, (extract(epoch FROM as_of) * 1000000)::bigint, {_OUTCOME_COLUMNS}"""
+"""Parameters: topic, partition. A partition that is read from its beginning is as of nothing until a marker is met."""
 
 LOCK: Final = """
 SELECT token, next_offset,
@@ -91,6 +92,13 @@ UPDATE trueup.progress SET next_offset = %s, updated_at = now(),
        {", ".join(f"{outcome.value} = {outcome.value} + %s" for outcome in REPLICA_OUTCOMES)}
 WHERE topic = %s AND partition = %s"""
 """Parameters: next_offset, one number per REPLICA_OUTCOMES, topic, partition."""
+
+ADVANCE_MARKED: Final = ADVANCE.replace(
+    "updated_at = now(),",
+    """updated_at = now(), as_of = timestamptz '1970-01-01 00:00:00Z' + %s * interval '1 microsecond',
+       as_of_position = %s, as_of_epoch = %s, dead_lettered_keys = %s, held_keys = %s,""",
+)
+"""As ADVANCE; behind next_offset: commit time (us), position, epoch of the beat, and the keys the marker counts."""
 
 RECORDED: Final = """
 SELECT plan::text FROM trueup.copies

@@ -112,7 +112,7 @@ class TruthLog:
 
     async def read(
         self, topic: str, partition: int, start: int, end: int
-    ) -> AsyncIterator[tuple[list[tuple[bytes, bytes]], int]]:
+    ) -> AsyncIterator[tuple[list[tuple[bytes, bytes | None]], int]]:
         """Committed (key, value) pairs from start to end, in batches with the position behind each.
 
         :raises Stalled: nothing arrives although the end is not reached.

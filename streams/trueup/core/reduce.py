@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from trueup.core.truth_codec import peek_version
+from trueup.core.watermark import is_marker
 from trueup.model.decision import Outcome
 from trueup.model.event import LogRecord
 from trueup.model.write import Counts
@@ -19,21 +20,27 @@ class Reduced(msgspec.Struct, frozen=True):
     """The newest record of each key, sorted by key bytes so that two writers lock rows in the same order.
 
     :param counts: how all the other records ended: coalesced, duplicate (the same version again), ignored.
+    :param markers: of watermarks, in their order. They are no records of the table, and are not counted.
     """
 
     records: list[LogRecord]
     counts: Counts
+    markers: list[LogRecord] = []
 
 
 def reduce_batch(records: Sequence[LogRecord]) -> Reduced:
-    """One record per key. Records without key or value do not occur in truth topics; they are counted as ignored."""
+    """One record per key. Records without key or value occur as markers only; others would be counted as ignored."""
     newest: dict[bytes, LogRecord] = {}
     versions: dict[bytes, bytes] = {}
+    markers: list[LogRecord] = []
     coalesced = duplicate = ignored = 0
     for record in records:
         key, value = record.key, record.value
         if key is None or value is None:
-            ignored += 1
+            if is_marker(record):
+                markers.append(record)
+            else:
+                ignored += 1
             continue
         version = peek_version(value)
         held = versions.get(key)
@@ -46,7 +53,8 @@ def reduce_batch(records: Sequence[LogRecord]) -> Reduced:
         else:
             coalesced += 1
     counts = {Outcome.COALESCED: coalesced, Outcome.DUPLICATE: duplicate, Outcome.IGNORED: ignored}
-    return Reduced([newest[key] for key in sorted(newest)], {outcome: n for outcome, n in counts.items() if n})
+    counts = {outcome: count for outcome, count in counts.items() if count}
+    return Reduced([newest[key] for key in sorted(newest)], counts, markers)
 
 
 def older_records(records: Sequence[LogRecord], newest: Mapping[bytes, bytes]) -> dict[bytes, list[LogRecord]]:

@@ -24,6 +24,8 @@ class Filling(msgspec.Struct, frozen=True, kw_only=True):
 class CopyLine(msgspec.Struct, frozen=True, kw_only=True):
     """A table at a replica.
 
+    :param as_of_age_s: how old what it is as of is; None before its first filling is complete.
+    :param fresh: whether that is within its window; None when no window is registered.
     :param proven_age_s: how long ago the copy was proven equal to its owner; None: never.
     """
 
@@ -36,6 +38,8 @@ class CopyLine(msgspec.Struct, frozen=True, kw_only=True):
     convergence_p50_s: float | None
     convergence_p99_s: float | None
     filling: Filling
+    as_of_age_s: float | None = None
+    fresh: bool | None = None
     proven_age_s: float | None = None
 
 

@@ -19,6 +19,8 @@ _HEARTBEAT_RETENTION_MS: Final = 7 * _DAY_MS  # a worker that was down for a wee
 _DELETE_RETENTION_MS: Final = 7 * _DAY_MS
 # How much of a truth topic may be superseded before it is cleaned: it is read whole at each recovery.
 _DIRTY_RATIO: Final = "0.2"
+# The newest segment is never cleaned: of an idle table it would hold nothing but markers, for a week.
+_TRUTH_SEGMENT_MS: Final = 3_600_000
 
 
 def replication_factor(settings: Settings, cluster: ClusterFacts) -> int:
@@ -37,7 +39,7 @@ def table_topics(table: Table, settings: Settings, copies: int) -> list[TopicSpe
     kafka = settings.kafka
     return [
         _spec(table.capture_topic, kafka.partitions, copies, _deleted_after(kafka.capture_retention_ms)),
-        _spec(table.truth_topic, kafka.partitions, copies, _compacted()),
+        _spec(table.truth_topic, kafka.partitions, copies, _compacted() | {"segment.ms": str(_TRUTH_SEGMENT_MS)}),
         # Every table has it: a check that escalates may be added later, and what it opened must not be forgotten when
         # it is taken away again.
         _spec(table.cases_topic, kafka.partitions, copies, _compacted()),

@@ -5,6 +5,7 @@
         Unreachable            a part (Kafka, Connect, registry, source, replica) does not answer
         TransientReplica       the replica refused for now: deadlock, lock timeout, restart, full disk
         CaptureFailed          a connector or its task ended with an error; Connect may run it again
+        CopyTooOld             a reader asked for a copy that is younger than this one is
       DeadLetter             dead letter: this event cannot be used, keep its bytes, go on
         DecodeFailed           the bytes are no Debezium envelope of this table
         RowRefused             the replica refused exactly this row, by data
@@ -105,6 +106,10 @@ class CaptureFailed(Retryable):
             hint="remove the cause; trueup worker capture restarts it by itself, trueup apply at once",
         )
         self.system = system
+
+
+class CopyTooOld(Retryable):
+    """A copy is older than its reader allows, or it is not known how old it is (`trueup.freshness`)."""
 
 
 class DeadLetter(TrueUpError):

@@ -15,6 +15,7 @@ from trueup.model.decision import Outcome
 from trueup.model.errors import TransientReplica
 from trueup.model.topic import truth_topic
 from trueup.model.version import Version
+from trueup.model.watermark import Watermark
 
 VERSION_COLUMN: Final = "_trueup_version"
 
@@ -142,6 +143,7 @@ class ReplicaBatch(msgspec.Struct, frozen=True, kw_only=True):
     :param records: how many records the batch holds; each ends in exactly one outcome.
     :param refused: records that could not be made into writes.
     :param counts: outcomes known before the replica sees the batch: coalesced, ignored.
+    :param watermark: of the last marker among the records: what the copy is as of once the batch is applied.
     """
 
     plan: CopyPlan
@@ -154,17 +156,20 @@ class ReplicaBatch(msgspec.Struct, frozen=True, kw_only=True):
     writes: tuple[Write, ...]
     refused: tuple[Refusal, ...] = ()
     counts: Counts = {}
+    watermark: Watermark | None = None
 
 
 class Claim(msgspec.Struct, frozen=True):
     """The right to write one partition into one replica, until somebody else claims it.
 
     :param next_offset: where reading has to start; None: from the beginning of the partition.
+    :param as_of_us: what the partition of the copy is as of; None when it is not known, as before its first filling.
     """
 
     token: int
     next_offset: int | None
     totals: Counts
+    as_of_us: int | None = None
 
 
 class BatchResult(msgspec.Struct, frozen=True):

@@ -20,9 +20,11 @@ from trueup.core.boundary import Boundary
 from trueup.core.reduce import reduce_batch
 from trueup.core.rules import CompiledRule
 from trueup.core.truth_codec import TruthReader
+from trueup.core.watermark import Pending, last_watermark
 from trueup.model.decision import Outcome
 from trueup.model.errors import SchemaChanged, TopicChanged
 from trueup.model.event import LogRecord, Op
+from trueup.model.watermark import Watermark
 from trueup.model.write import Claim, CopyPlan, Replica, ReplicaBatch
 from trueup.runtime.lane import Batch
 from trueup.runtime.lane_record import log_records
@@ -71,6 +73,7 @@ class ApplyHandler:
         self._metrics = metrics
         self._now_us = now_us
         self._held: dict[TP, tuple[Claim, ApplyTable]] = {}
+        self._arriving: dict[TP, Pending[Watermark]] = {}
 
     def _replica_of(self, tp: TP) -> Replica:
         return self._replicas[tp.partition % len(self._replicas)]
@@ -80,6 +83,7 @@ class ApplyHandler:
         the copy was made: an edited registration does not reach the rows before `trueup apply --rebuild`.
         """
         self._held.pop(tp, None)
+        self._arriving[tp] = Pending()
         replica, table = self._replica_of(tp), self._tables[tp.topic]
         claim = await replica.claim(tp.topic, tp.partition)
         begin, end = await self._log.bounds(tp.topic, tp.partition)
@@ -91,6 +95,7 @@ class ApplyHandler:
                 hint="restore the topic; else set next_offset to NULL in trueup.progress there, then run trueup verify",
             )
         self._held[tp] = (claim, self._as_made(table, await replica.recorded(table.plan)))
+        self._metrics.as_of(table.plan.table, tp.partition, claim.as_of_us)
         log.info("partition claimed", topic=tp.topic, partition=tp.partition, offset=position, token=claim.token)
         return position
 
@@ -112,6 +117,7 @@ class ApplyHandler:
 
     async def release(self, tp: TP) -> None:
         self._held.pop(tp, None)
+        self._metrics.given_up(self._tables[tp.topic].plan.table, tp.partition)
 
     async def ping(self) -> None:
         """Raises Unreachable when the replica does not answer."""
@@ -127,6 +133,7 @@ class ApplyHandler:
         claim, table = self._held[batch.tp]
         records = log_records(batch.records)
         reduced = reduce_batch(records)
+        watermark = self._arrived(batch, last_watermark(reduced.markers))
         # A check that keeps out the newest record of a key makes the older ones count: they are decoded then, too.
         await self._learn_schemas(table, records if table.boundary.checks else reduced.records)
         judged = table.boundary.judge(reduced, records, table.reader.decode)
@@ -139,12 +146,17 @@ class ApplyHandler:
                 token=claim.token,
                 start_offset=batch.start,
                 next_offset=batch.end,
-                records=len(batch.records),
+                records=len(batch.records) - len(reduced.markers),
                 writes=tuple(judged.writes),
                 refused=tuple(judged.refused),
                 counts=judged.counts,
+                watermark=watermark,
             )
         )
+        if watermark is not None:
+            self._metrics.as_of(table.plan.table, batch.tp.partition, watermark.beat.time_us)
+        if len(batch.records) == len(reduced.markers):
+            return  # of an idle table
         steps_s = {"decode": decoded - started, "apply": time.monotonic() - decoded}
         self._metrics.counted(table.plan.table, result.counts, steps_s)
         if result.counts.get(Outcome.APPLIED):
@@ -155,6 +167,17 @@ class ApplyHandler:
             published_ms = {record.key: record.timestamp_ms for record in reduced.records}
             hops = [now_us / 1e6 - at / 1e3 for t in changes if (at := published_ms.get(t.key)) is not None]
             self._metrics.hops(table.plan.table, hops)
+
+    def _arrived(self, batch: Batch, met: Watermark | None) -> Watermark | None:
+        """The watermark that is true once a batch is applied: of a marker in it, or of one that was met before.
+
+        :param met: the last in the batch. Without the end of the partition nobody knows whether truths before it were
+            compacted away, as while a shadow is filled: its first own marker comes soon.
+        """
+        arriving = self._arriving[batch.tp]
+        if met is not None and batch.stable_end is not None:
+            arriving.add(met, batch.stable_end)
+        return arriving.take(batch.end)
 
     async def _learn_schemas(self, table: ApplyTable, records: Sequence[LogRecord]) -> None:
         """Truth records of an earlier registration carry an earlier schema; the registry has it."""

@@ -102,7 +102,8 @@ class BatchConsumerThread(AIOKafkaConsumerThread):
             end = assignment.state_value(kafka_tp).position
             if end > start:
                 tp = TP(kafka_tp.topic, kafka_tp.partition)
-                batches.append(Batch(tp, drained.get(kafka_tp, []), start, end, generation))
+                lso = assignment.state_value(kafka_tp).lso
+                batches.append(Batch(tp, drained.get(kafka_tp, []), start, end, generation, lso))
         return batches
 
     async def last_stable_offsets(self) -> dict[TP, int]:
@@ -155,6 +156,7 @@ class BatchConsumer(Consumer):
             if not self.flow_active:
                 await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
                 continue
+            lane.give_turns()
             generation = self.app.consumer_generation_id
             for batch in await self._thread.fetch_batches(lane.fetchable(), rows_max, generation):
                 stale = generation != self.app.consumer_generation_id or not self.flow_active

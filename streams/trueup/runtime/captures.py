@@ -69,7 +69,7 @@ def refuse_without_capture(settings: Settings, systems: Iterable[str]) -> None:
 
 
 def _connectors(settings: Settings, systems: list[System]) -> list[Problem]:
-    problems = []
+    problems = _unordered(settings, systems)
     for system, status in _statuses(settings, [system.system for system in systems]).items():
         if status is None:
             problems.append(Problem(what=f"system {system} is not captured", next="trueup apply"))
@@ -81,6 +81,23 @@ def _connectors(settings: Settings, systems: list[System]) -> list[Problem]:
             state = f"{status.connector}, tasks {', '.join(status.tasks) or 'none yet'}"
             problems.append(Problem(what=f"capture of {system} does not run: {state}", next="see Connect's log"))
     return problems
+
+
+def _unordered(settings: Settings, systems: list[System]) -> list[Problem]:
+    """Systems whose connector does not write in transactions: a heartbeat proves little then; see ARCHITECTURE."""
+    connect = KafkaConnect(settings.connect.url)
+    try:
+        configs = {system.system: connect.config(connector_name(system.system)) for system in systems}
+    finally:
+        connect.close()
+    return [
+        Problem(
+            what=f"capture of {system} runs without exactly-once: as_of says what was sent, not what arrived",
+            next=_RESTART,
+        )
+        for system, config in configs.items()
+        if config is not None and config.get("exactly.once.support") != "required"
+    ]
 
 
 def _statuses(settings: Settings, systems: Iterable[str]) -> dict[str, ConnectorStatus | None]:

@@ -48,7 +48,7 @@ class CaseTable:
         found: dict[bytes, Case] = {}
         if begin < end:
             async for pairs, _ in self._log.read(topic, self._partition, begin, end):
-                found |= {key: decode_case(value) for key, value in pairs}
+                found |= {key: decode_case(value or b"") for key, value in pairs}
         self.known = {key: known for key, case in found.items() if (known := remembered(case)) is not None}
         self._tell()
 
@@ -70,6 +70,10 @@ class CaseTable:
                 hint=f"see what they have in common: trueup cases list --table {self._table.table}",
             )
         return [Outgoing(self._table.cases_topic, key, encode_case(case)) for key, case in changed.items()]
+
+    def count_open_after(self, changed: Mapping[bytes, Case]) -> int:
+        """How many keys wait once these changes are committed: what a watermark says beside its time."""
+        return sum(case.is_open for case in {**self.known, **changed}.values())
 
     def put_many(self, changed: Mapping[bytes, Case]) -> None:
         """After the commit."""

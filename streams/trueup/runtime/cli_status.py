@@ -54,13 +54,16 @@ def status(
 def _screen(view: StatusView) -> Group:
     problems = [Text(f"! {p.what}  ->  {p.next}", style="bold red") for p in view.problems]
     grid = Grid(box=None, pad_edge=False, header_style="bold")
-    for heading in ("table", "replica", "captured", "applied", "other", "lag", "p50", "p99", "filled", "proven"):
+    headings = ("table", "replica", "captured", "applied", "other", "lag", "p50", "p99", "filled", "as of", "fresh")
+    for heading in (*headings, "proven"):
         grid.add_column(heading, justify="left" if heading in {"table", "replica", "other"} else "right")
     for line in view.tables:
         other = ", ".join(f"{count} {name}" for name, count in line.other.items())
         cells = (line.table, line.replica, str(line.captured), str(line.applied), other, str(line.lag))
         times = (_seconds(line.convergence_p50_s), _seconds(line.convergence_p99_s))
-        grid.add_row(*map(Text, (*cells, *times, "yes" if line.filling.done else "no", _age(line.proven_age_s))))
+        age = "" if line.as_of_age_s is None else f"{line.as_of_age_s:.1f} s ago"
+        words = ("yes" if line.filling.done else "no", age, {True: "yes", False: "no", None: ""}[line.fresh])
+        grid.add_row(*map(Text, (*cells, *times, *words, _age(line.proven_age_s))))
     return Group(*(problems or [Text("nothing is wrong", style="green")]), grid)
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, assert_never
+from typing import assert_never
 
 import msgspec
 import structlog
@@ -26,8 +26,9 @@ from trueup.core.control import DecisionOrder, Sweep, Truncate, order_of, segmen
 from trueup.core.decode import truncate_event
 from trueup.core.evolution import key_change
 from trueup.core.ordering import Guard
-from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch, held_of
+from trueup.core.pipeline import DecidePlan, decide_batch, held_of
 from trueup.core.truncation import Ordered, orders_of
+from trueup.core.watermark import marker_headers, marker_key
 from trueup.model.case import Case
 from trueup.model.decision import Held, Outcome, Reject, Skip, TruthRecord
 from trueup.model.errors import DeadLetterCapReached, Fenced
@@ -35,21 +36,21 @@ from trueup.model.event import ChangeEvent, LogRecord, Op
 from trueup.model.registration import Table
 from trueup.model.settings import Settings
 from trueup.model.version import offset_of
+from trueup.model.watermark import Watermark
 from trueup.runtime.capture_check import check_capture
 from trueup.runtime.captured_schemas import learn_captured, learn_kept
 from trueup.runtime.case_table import CaseTable
+from trueup.runtime.decided_records import dead_letter, outgoing_of
 from trueup.runtime.lane import Batch
 from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import DecideMetrics
+from trueup.runtime.open_letters import OpenLetters, read_letters
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 from trueup.runtime.sweep_run import sweep
 from trueup.runtime.truncate_run import truncate
 from trueup.runtime.truth_schema_file import applied_anew
 from trueup.runtime.truth_table import TruthTable
-
-_DEAD_LETTER_VALUE_BYTES_MAX: Final = (
-    9 << 20
-)  # below max.message.bytes with headers; a larger original is cut, and says so
+from trueup.runtime.watermarks import Watermarks
 
 log = structlog.get_logger("trueup.decide")
 
@@ -65,18 +66,25 @@ class _Owned:
     """What this worker holds of one partition while it owns it."""
 
     def __init__(
-        self, producer: PartitionProducer, table: TruthTable, cases: CaseTable, memory: PartitionMemory
+        self,
+        producer: PartitionProducer,
+        table: TruthTable,
+        cases: CaseTable,
+        memory: PartitionMemory,
+        letters: OpenLetters,
     ) -> None:
         self.producer = producer
         self.table = table
         self.cases = cases
         self.memory = memory
+        self.letters = letters
 
 
 class DecideHandler:
     """Handler of the batch lane for capture partitions.
 
     :param new_producer: of a partition; with `open_store` the seam to what is outside, for tests/simulation.
+    :param watermarks: says which beat a partition has passed; without it no copy knows how fresh it is.
     :param now_ms: the clock, milliseconds since 1970, for the hops.
     """
 
@@ -91,6 +99,7 @@ class DecideHandler:
         topics_of: Callable[[Table], Awaitable[TableTopics]],
         new_producer: Callable[[str, str, int, int], PartitionProducer] = PartitionProducer,
         open_store: Callable[[Path, bytes], TruthStore] = TruthStore,
+        watermarks: Watermarks | None = None,
         now_ms: Callable[[], float] = lambda: time.time() * 1000,
     ) -> None:
         self._plans = plans
@@ -102,6 +111,7 @@ class DecideHandler:
         self._topics_of = topics_of
         self._new_producer = new_producer
         self._open_store = open_store
+        self._watermarks = watermarks
         self._now_ms = now_ms
         self._owned: dict[TP, _Owned] = {}
         self._epochs: dict[TP, int] = {}
@@ -142,6 +152,7 @@ class DecideHandler:
             begin, end = await self._log.bounds(tp.topic, tp.partition)
             found = CaptureLog(topic=topics.capture, partition=tp.partition, begin=begin, end=end)
             start = await check_capture(self._log, plan.table, found, offset, memory, table, self._decided_alone)  # 4
+            letters = await read_letters(self._log, plan.table.dead_letter_topic, tp.partition, table)
         except BaseException:
             if table is not None:
                 table.close()
@@ -149,7 +160,9 @@ class DecideHandler:
             await producer.stop()
             raise
         memory = msgspec.structs.replace(memory, topic=topics.capture)
-        self._owned[tp] = _Owned(producer, table, cases, memory)
+        self._owned[tp] = _Owned(producer, table, cases, memory, letters)
+        if self._watermarks is not None:
+            self._watermarks.taken(tp, memory)
         log.info(
             "partition taken",
             topic=tp.topic,
@@ -178,6 +191,8 @@ class DecideHandler:
         """What Kafka committed stays; a fenced producer is told when it commits."""
 
     async def release(self, tp: TP) -> None:
+        if self._watermarks is not None:
+            self._watermarks.released(tp)
         owned = self._owned.pop(tp, None)
         if owned is not None:
             owned.table.close()
@@ -200,6 +215,37 @@ class DecideHandler:
                 await self._pass_on(batch.tp, event, segment.control)
             else:
                 await self._obey(batch.tp, segment.control)
+        if batch.start == batch.end:
+            await self._mark(batch.tp, batch.end)
+
+    async def _mark(self, tp: TP, position: int) -> None:
+        """A turn without records: an idle partition is marked, in a transaction of its own."""
+        if self._watermarks is None:
+            return
+        self._watermarks.check(tp)
+        owned, plan = self._owned[tp], self._plans[tp.topic]
+        marker, memory = self._marker(tp, position, owned.memory, {})
+        if marker:
+            written = await owned.producer.commit(
+                marker, group=DECIDE_GROUP, next_offset=position, metadata=memory.write()
+            )
+            owned.table.put_many({}, written[plan.table.truth_topic])
+            owned.memory = memory
+
+    def _marker(
+        self, tp: TP, position: int, memory: PartitionMemory, cases: Mapping[bytes, Case]
+    ) -> tuple[list[Outgoing], PartitionMemory]:
+        """The marker that becomes true when everything below a position is durable, and the memory that knows of it.
+
+        :param cases: that change in its transaction.
+        """
+        beat = None if self._watermarks is None else self._watermarks.passed(tp, position, memory)
+        if beat is None:
+            return [], memory
+        plan, owned = self._plans[tp.topic], self._owned[tp]
+        watermark = Watermark(beat, len(owned.letters), owned.cases.count_open_after(cases))
+        marker = Outgoing(plan.table.truth_topic, marker_key(beat.system), None, marker_headers(watermark))
+        return [marker], msgspec.structs.replace(memory, mark=beat)
 
     async def _decide(self, tp: TP, records: Sequence[LogRecord], next_offset: int) -> None:
         """Truths, cases, dead letters, the offset and its totals in one transaction."""
@@ -212,7 +258,9 @@ class DecideHandler:
             raise stop
         memory = owned.memory.plus(decision.counts, decision.guard)
         self._check_cap(memory, plan)
-        outgoing = _outgoing(decision, plan) + owned.cases.outgoing(decision.cases)
+        owned.letters.follow(decision, held)
+        marker, memory = self._marker(tp, next_offset, memory, decision.cases)
+        outgoing = outgoing_of(decision, plan) + owned.cases.outgoing(decision.cases) + marker
         decided = time.monotonic()
         written = await owned.producer.commit(
             outgoing, group=DECIDE_GROUP, next_offset=next_offset, metadata=memory.write()
@@ -264,7 +312,9 @@ class DecideHandler:
                     order, self._log, plan, owned.producer, owned.table, owned.cases, owned.memory, tp.partition
                 )
                 log.info("swept", topic=tp.topic, partition=tp.partition, epoch=order.epoch, deleted=deleted)
+                owned.memory = owned.memory.swept(order.epoch)
                 guard = guard if guard.epoch == order.epoch else Guard(order.epoch, writers=guard.writers)
+                owned.letters = await read_letters(self._log, plan.table.dead_letter_topic, tp.partition, owned.table)
             case Truncate():
                 learn = partial(learn_captured, self._registry, plan=plan)
                 done = await truncate(
@@ -272,9 +322,10 @@ class DecideHandler:
                 )
                 log.info("truncated", topic=tp.topic, partition=tp.partition, published=done)
                 guard = (guard if guard.epoch == order.epoch else Guard(order.epoch)).truncated(order.position)
+                owned.letters = await read_letters(self._log, plan.table.dead_letter_topic, tp.partition, owned.table)
             case Reject():
                 log.warning("control record refused", topic=tp.topic, partition=tp.partition, offset=record.offset)
-                outgoing, outcome = [_dead_letter(plan.table.dead_letter_topic, record, order)], Outcome.REJECTED
+                outgoing, outcome = [dead_letter(plan.table.dead_letter_topic, record, order)], Outcome.REJECTED
             case Skip():
                 outcome = order.outcome
             case _:
@@ -294,7 +345,7 @@ class DecideHandler:
                 guard = decided.guard
                 log.info("truncate met", topic=tp.topic, partition=tp.partition, offset=record.offset)
             case Reject():
-                outgoing, outcome = [_dead_letter(plan.table.dead_letter_topic, record, decided)], Outcome.REJECTED
+                outgoing, outcome = [dead_letter(plan.table.dead_letter_topic, record, decided)], Outcome.REJECTED
             case Skip():
                 outcome = decided.outcome
             case _:
@@ -322,6 +373,7 @@ class DecideHandler:
             metadata=memory.write(),
         )
         owned.table.put_many(held, written.get(plan.table.truth_topic))
+        owned.letters.supersede(held)
         owned.cases.put_many(cases)
         owned.memory = memory
         self._metrics.counted(plan.table.table, {outcome: 1}, {})
@@ -341,27 +393,3 @@ class DecideHandler:
                 detail=f"{dead} in one partition, the cap is {cap} (worker.dead_letters_per_table_max)",
                 hint=f"see what they have in common: trueup deadletters list --table {plan.table.table}",
             )
-
-
-def _outgoing(decision: BatchDecision, plan: DecidePlan) -> list[Outgoing]:
-    topic, encode = plan.table.truth_topic, plan.codec.encode
-    truths = [Outgoing(topic, truth.key, encode(truth)) for truth in decision.truths]
-    return truths + [_dead_letter(plan.table.dead_letter_topic, record, why) for record, why in decision.dead]
-
-
-def _dead_letter(topic: str, record: LogRecord, why: Reject) -> Outgoing:
-    headers = {
-        "trueup.stage": why.stage,
-        "trueup.error_class": why.error_class,
-        "trueup.reason": why.reason,
-        "trueup.hint": why.hint,
-        "trueup.topic": record.topic,
-        "trueup.partition": str(record.partition),
-        "trueup.offset": str(record.offset),
-    }
-    value = record.value
-    if value is not None and len(value) > _DEAD_LETTER_VALUE_BYTES_MAX:
-        headers["trueup.value_cut_from_bytes"] = str(len(value))
-        value = value[:_DEAD_LETTER_VALUE_BYTES_MAX]
-    original = tuple(record.headers)
-    return Outgoing(topic, record.key, value, original + tuple((k, v.encode()) for k, v in headers.items()))

@@ -44,13 +44,18 @@ class LaneConsumer(Protocol):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Consecutive records of one partition; `end` is the read position behind them. Records may be empty (markers)."""
+    """Consecutive records of one partition; `end` is the read position behind them. Records may be empty (markers).
+
+    :param stable_end: where the partition ended for readers of committed records when these were fetched, or later;
+        None where that is not known.
+    """
 
     tp: TP
     records: list[Any]
     start: int
     end: int
     generation: int
+    stable_end: int | None = None
 
 
 class Handler(Protocol):
@@ -101,12 +106,27 @@ class Lane:
         self.consumer: LaneConsumer | None = None
         self.draining = False
         self.alive_at = 0.0
+        self._turns: set[TP] = set()
 
     def fetchable(self) -> set[TP]:
         """Partitions that may deliver their next batch."""
         if self.draining:
             return set()
         return {tp for tp, p in self.partitions.items() if p.ready and p.in_flight is None and p.stopped is None}
+
+    def turn(self, tp: TP) -> None:
+        """Asks that the handler gets an empty batch of an idle partition: it has work that no record brings."""
+        self._turns.add(tp)
+        self._wake()
+
+    def give_turns(self) -> None:
+        """Between two fetches: one that is under way would bring records that the partition may not take."""
+        turns, self._turns = self._turns, set()
+        for tp in sorted(turns & self.fetchable()):
+            state = self.partitions[tp]
+            batch = Batch(tp, [], state.position, state.position, -1)
+            if self.accept(batch):
+                self.begin(batch)
 
     def accept(self, batch: Batch) -> bool:
         """Books a fetched batch; False when it does not continue where the partition stands."""

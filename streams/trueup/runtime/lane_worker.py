@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Final
 
 import structlog
 
 from trueup.model.errors import Stalled
 from trueup.runtime.app import LaneApp
+from trueup.runtime.lane import Lane
 from trueup.runtime.metrics import WorkerMetrics
 from trueup.runtime.part_probes import PartProbes, Probe
 from trueup.runtime.process_exit import exit_process
@@ -31,12 +32,14 @@ async def run_lane(
     table_of: dict[str, str],
     probes: Mapping[str, Probe],
     taken_over: TakenOver | None = None,
+    companion: Callable[[Lane], Coroutine[None, None, None]] | None = None,
 ) -> None:
     """Runs the app until SIGTERM, then drains: batches in flight finish, nothing new is fetched.
 
     :param table_of: the table a topic belongs to.
     :param probes: of the parts this worker needs (`runtime.part_probes`).
     :param taken_over: see `runtime.watchdog`.
+    :param companion: more work of the worker, for as long as it runs.
     """
     watchdog = Watchdog(app.lane, metrics, table_of, worker.settings.worker.stall_timeout_s, taken_over)
     worker.reasons = watchdog.reasons
@@ -45,19 +48,21 @@ async def run_lane(
     watching = asyncio.create_task(watchdog.run(), name="watchdog")
     probing = asyncio.create_task(PartProbes(probes, worker.outages).run(), name="probes")
     holding = asyncio.create_task(app.lane.keep_hold(), name="hold")
+    along = [] if companion is None else [asyncio.create_task(companion(app.lane), name="companion")]
     tables = sorted(set(table_of.values()))
     log.info("worker started", kind=worker.kind, tables=tables, metrics_port=worker.metrics_port)
     app_ended = asyncio.create_task(app.wait_until_stopped(), name="app")
     stopped = asyncio.create_task(worker.stopping.wait(), name="stop")
-    await asyncio.wait({app_ended, stopped, watching, probing, holding}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({app_ended, stopped, watching, probing, holding, *along}, return_when=asyncio.FIRST_COMPLETED)
     if not worker.stopping.is_set():
-        exit_process(_why_ended(watching, probing, holding))
+        exit_process(_why_ended(watching, probing, holding, *along))
     log.info("worker drains")
     holding.cancel()
     app.lane.draining = True
     await app.lane.revoke_all(_DRAIN_S_MAX)
-    watching.cancel()
-    probing.cancel()
+    for task in (watching, probing, *along):
+        task.cancel()
+    await asyncio.gather(*along, return_exceptions=True)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(app.stop(), _STOP_S_MAX)
 

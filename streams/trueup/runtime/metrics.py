@@ -8,6 +8,7 @@ reads those). Beside it: `runtime.capture_metrics`, and `runtime.process_metrics
 from __future__ import annotations
 
 import bisect
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
@@ -215,6 +216,39 @@ class DecideMetrics(WorkerMetrics):
         self._hops.observe_many((DECIDE_HOP, table, ""), decided_s)
 
 
+class AsOfAge(Collector):
+    """How old the copies are, by the partitions this worker holds; the oldest counts. Computed when it is asked for.
+
+    +Inf while it is not known, as before the first filling is complete; NaN for a table of which it holds nothing,
+    which max() over the workers passes over.
+    """
+
+    def __init__(self, tables: Iterable[str], replica: str, now_us: Callable[[], int]) -> None:
+        self._replica, self._now_us = replica, now_us
+        self._partitions: dict[str, dict[int, int | None]] = {table: {} for table in tables}
+
+    def put(self, table: str, partition: int, time_us: int | None) -> None:
+        self._partitions[table][partition] = time_us
+
+    def forget(self, table: str, partition: int) -> None:
+        self._partitions[table].pop(partition, None)
+
+    def age_s(self, table: str) -> float:
+        times = list(self._partitions[table].values())
+        if not times:
+            return math.nan
+        known = [time_us for time_us in times if time_us is not None]
+        return (self._now_us() - min(known)) / 1e6 if len(known) == len(times) else math.inf
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "trueup_as_of_age_seconds", "Age of what a copy is known to be as of.", labels=["table", "replica"]
+        )
+        for table in list(self._partitions):
+            family.add_metric([table, self._replica], self.age_s(table))
+        yield family
+
+
 class ApplyMetrics(WorkerMetrics):
     """An apply worker's metrics.
 
@@ -223,9 +257,16 @@ class ApplyMetrics(WorkerMetrics):
     """
 
     def __init__(
-        self, registry: CollectorRegistry, tables: Sequence[str], replica: str, edges_s: Iterable[float] = ()
+        self,
+        registry: CollectorRegistry,
+        tables: Sequence[str],
+        replica: str,
+        edges_s: Iterable[float] = (),
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         super().__init__(registry, "apply", tables, replica)
+        self._age = AsOfAge(tables, replica, now_us)
+        registry.register(self._age)
         self._convergence = BatchHistogram(
             CONVERGENCE,
             "Seconds from the source's commit to the replica's commit, per applied change.",
@@ -238,6 +279,13 @@ class ApplyMetrics(WorkerMetrics):
         for table in tables:
             self._convergence.initialise(table, replica)
             self._hops.initialise(APPLY_HOP, table, replica)
+
+    def as_of(self, table: str, partition: int, time_us: int | None) -> None:
+        """What a partition of a copy is as of now; None: not known."""
+        self._age.put(table, partition, time_us)
+
+    def given_up(self, table: str, partition: int) -> None:
+        self._age.forget(table, partition)
 
     def converged(self, table: str, seconds: Iterable[float]) -> None:
         self._convergence.observe_many((table, self._replica_name), seconds)

@@ -10,6 +10,7 @@ from trueup.core.capture_topic import CaptureLog
 from trueup.core.ordering import Guard
 from trueup.model.decision import Outcome
 from trueup.model.errors import BrokenInvariant
+from trueup.model.watermark import Beat
 
 DECIDE_GROUP: Final = "trueup-decide"
 
@@ -23,11 +24,15 @@ class PartitionMemory(msgspec.Struct, frozen=True):
     """Outcome totals and the position guard of a partition.
 
     :param topic: identity of the capture topic the offset belongs to; empty when an earlier version committed it.
+    :param mark: the beat the truth partition was last marked with (`core.watermark`).
+    :param unswept: an epoch that `trueup resync` began here and whose sweep is not done yet; 0 when there is none.
     """
 
     totals: dict[Outcome, int]
     guard: Guard
     topic: str = ""
+    mark: Beat | None = None
+    unswept: int = 0
 
     @classmethod
     def read(cls, text: str) -> PartitionMemory:
@@ -52,6 +57,10 @@ class PartitionMemory(msgspec.Struct, frozen=True):
         totals = {o: self.totals.get(o, 0) + counts.get(o, 0) for o in Outcome}
         return msgspec.structs.replace(self, totals=totals, guard=guard)
 
+    def swept(self, epoch: int) -> PartitionMemory:
+        """The memory after the sweep of an epoch; 0: there was none."""
+        return msgspec.structs.replace(self, unswept=0) if epoch >= self.unswept else self
+
 
 def begun(
     memory: PartitionMemory, committed: int | None, log: CaptureLog, epoch: int, writer: str | None = None
@@ -68,5 +77,6 @@ def begun(
         guard = guard if guard.of(writer).epoch >= epoch else guard.moved(writer, Guard(epoch))
     elif guard.epoch < epoch:
         guard = Guard(epoch)
+    unswept = max(memory.unswept, epoch if guard is not memory.guard else 0)
     start = max(committed, log.begin) if same and committed is not None else log.begin
-    return PartitionMemory(totals, guard, log.topic), start
+    return PartitionMemory(totals, guard, log.topic, memory.mark, unswept), start

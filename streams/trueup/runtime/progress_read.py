@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from trueup.adapters.postgres_errors import translate
 from trueup.adapters.postgres_proofs import ProofLine, ProofStore
 from trueup.adapters.secret_references import Secrets
 from trueup.adapters.topic_reader import TopicReader
+from trueup.freshness import Freshness, look_at_all
 from trueup.model.decision import Outcome
 from trueup.model.errors import Unreachable
 from trueup.model.registration import Project, Table
@@ -21,6 +23,10 @@ from trueup.model.write import REPLICA_OUTCOMES
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 
 _PROGRESS = f"SELECT topic, partition, next_offset, {', '.join(REPLICA_OUTCOMES)} FROM trueup.progress"  # noqa: S608
+
+
+_LOOKS = 3
+_LOOK_S = 0.15  # a marker needs less from commit to commit on an idle pipeline
 
 
 class StageProgress(msgspec.Struct):
@@ -54,12 +60,36 @@ class ProgressReader:
         return found
 
     def applied(self, replica: str) -> dict[str, StageProgress]:
-        """Progress of applying at a replica, by table. Raises Unreachable."""
+        """Progress of applying at a replica, by table. Raises Unreachable.
+
+        A marker comes with each heartbeat, so what lies below the end of a truth topic is given a moment to arrive: a
+        lag that passes is none.
+        """
         tables = {table.truth_topic: table.table for table, _ in self._project.tables_copied_to(replica)}
         ends = self.topics.ends(list(tables))
+        for _ in range(_LOOKS - 1):
+            found = self._applied(replica, tables, ends)
+            if not any(progress.lag for progress in found.values()):
+                return found
+            time.sleep(_LOOK_S)
+        return self._applied(replica, tables, ends)
+
+    def freshness(self, replica: str) -> dict[str, Freshness]:
+        """What each copy at a replica is as of, by table; empty where `trueup apply` did not make that known yet."""
+        with self._connected(replica) as connection:
+            try:
+                return {found.table: found for found in look_at_all(connection)}
+            except psycopg.errors.UndefinedTable:
+                return {}
+
+    def _applied(
+        self, replica: str, tables: Mapping[str, str], ends: Mapping[tuple[str, int], int]
+    ) -> dict[str, StageProgress]:
         rows = {(row[0], row[1]): row[2:] for row in self._rows(replica)}
         found = {name: StageProgress(Counter(), 0) for name in tables.values()}
         for (topic, number), end in ends.items():
+            if topic not in tables:
+                continue
             next_offset, *totals = rows.get((topic, number), (0, *[0] * len(REPLICA_OUTCOMES)))
             progress = found[tables[topic]]
             progress.counts.update(dict(zip((o.value for o in REPLICA_OUTCOMES), totals, strict=True)))
@@ -77,10 +107,15 @@ class ProgressReader:
         return all(passed.get(place, 0) >= end for place, end in ends.items())
 
     def _rows(self, replica: str) -> list[tuple[Any, ...]]:
+        with self._connected(replica) as connection:
+            return connection.execute(_PROGRESS.encode()).fetchall()
+
+    @contextmanager
+    def _connected(self, replica: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         dsn = self._secrets.writer_dsn(self._project.replicas[replica])
         try:
             with psycopg.connect(dsn, connect_timeout=8) as connection:
-                return connection.execute(_PROGRESS.encode()).fetchall()
+                yield connection
         except psycopg.OperationalError as exc:
             raise Unreachable(f"replica {replica}", detail=str(exc)) from exc
         except psycopg.Error as exc:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from trueup.adapters.postgres_freshness import CopyWindow, plan_freshness
 from trueup.adapters.postgres_rebuild import look_at_old, plan_shadow, refusal
 from trueup.adapters.postgres_rebuild_sql import swap
 from trueup.adapters.postgres_replica import connect
@@ -17,7 +18,7 @@ from trueup.core.rules_copy import compile_copy
 from trueup.model.columns import CapturedTable
 from trueup.model.errors import Refused
 from trueup.model.rebuild import Rebuild
-from trueup.model.registration import Project, Replica
+from trueup.model.registration import Project, Replica, duration_ms
 from trueup.model.settings import Settings
 from trueup.model.write import CopyPlan
 from trueup.runtime.provision_steps import RebuildCopy, ReplicaSql, Step
@@ -95,6 +96,16 @@ class Replicas:
             hint = "correct the columns of the copy in schemas/tables"
             raise Refused(f'replica "{replica.replica}": {exc}', hint=hint) from exc
 
+    def _windows(self, replica: Replica) -> list[CopyWindow]:
+        partitions = self._settings.kafka.partitions  # what the truth topics were made with: another number is refused
+        windows = [(t.table, t.window_of(copy)) for t, copy in self._project.tables_copied_to(replica.replica)]
+        return [
+            CopyWindow(name, partitions, None, None)
+            if window is None
+            else CopyWindow(name, partitions, duration_ms(window.within), window.objective.removesuffix("%"))
+            for name, window in windows
+        ]
+
     def _writer_role(self, replica: Replica) -> str:
         return str(dsn_parts(replica.replica, self._secrets.writer_dsn(replica)).get("user", ""))
 
@@ -108,6 +119,7 @@ class Replicas:
             statements = await plan_replica(
                 connection, plans, role, adopt=self._adopt, rebuilds=rebuilds, added=self._added
             )
+            statements += await plan_freshness(connection, self._windows(replica), replica=replica.replica)
             steps: list[Step] = []
             for rebuild in rebuilds if self._rebuild else ():
                 old = await look_at_old(connection, rebuild)
@@ -125,4 +137,5 @@ class Replicas:
             statements = await plan_replica(
                 connection, plans, role, adopt=self._adopt, rebuilds=rebuilds, added=self._added
             )
+            statements += await plan_freshness(connection, self._windows(replica), replica=replica.replica)
             await execute(connection, statements, replica=replica.replica)

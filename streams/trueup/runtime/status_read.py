@@ -45,7 +45,7 @@ def read_status(settings: Settings, project: Project, secrets: Secrets) -> Statu
     lines = []
     for replica in project.replicas:
         try:
-            applied, proofs = reader.applied(replica), reader.proofs(replica)
+            applied, proofs, fresh = reader.applied(replica), reader.proofs(replica), reader.freshness(replica)
         except TrueUpError as exc:
             replicas.append(Problem(what=exc.primary, next="see its server; apply workers wait for it by themselves"))
             if isinstance(exc, Unreachable):
@@ -67,6 +67,8 @@ def read_status(settings: Settings, project: Project, secrets: Secrets) -> Statu
                     convergence_p50_s=p50,
                     convergence_p99_s=p99,
                     filling=Filling(done=seen > 0 and behind == 0),
+                    as_of_age_s=fresh[table].age_s if table in fresh else None,
+                    fresh=fresh[table].fresh if table in fresh else None,
                     proven_age_s=proofs[table].age_s if table in proofs else None,
                 )
             )

@@ -64,7 +64,9 @@ class TruthTable:
         read = 0
         if max(start, begin) < end:
             async for pairs, position in self._log.read(self._topic, self._partition, max(start, begin), end):
-                self._store.put_many({key: self._bytes_kept(value) for key, value in pairs}, position)
+                # Without a value it is a marker (core.watermark), which is no state of a key.
+                truths = {key: self._bytes_kept(value) for key, value in pairs if value is not None}
+                self._store.put_many(truths, position)
                 read += len(pairs)
         return read, time.monotonic() - started
 
@@ -79,8 +81,8 @@ class TruthTable:
             after = batch[-1][0]
 
     def put_many(self, changes: Mapping[bytes, Held], position: int | None) -> None:
-        """After the commit: what the transaction made true; None where it wrote no truth."""
-        if changes:
+        """After the commit: what the transaction made true; None where it wrote nothing to the truth topic."""
+        if changes or position is not None:
             end = self._store.position if position is None else position
             self._store.put_many({key: bytes_of(held) for key, held in changes.items()}, end)
 

@@ -103,7 +103,7 @@ class Verification:
 
         1. the heartbeat is written and visible in its topic; 2. the end offsets of the capture topics are taken;
         3. the decide group has passed them; 4. the end offsets of the truth topics are taken; 5. the replica passed
-        them. The ends are those of one moment: topics need not rest.
+        them. The ends are those of one moment: truth topics never rest, a marker comes with each beat.
         """
         deadline = time.monotonic() + self._how.timeout_s
         if not self.decided([table], deadline):  # 1 to 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from trueup.adapters.heartbeat_log import HeartbeatLog
 from trueup.adapters.kafka_topics import KafkaTopics
 from trueup.adapters.postgres_replica import PostgresReplica
 from trueup.adapters.project_files import TABLES_FOLDER
@@ -13,7 +14,7 @@ from trueup.adapters.secret_references import Secrets
 from trueup.adapters.truth_log import TruthLog
 from trueup.core.boundary import compile_copy_checks
 from trueup.core.capture_topic import cases_problem, partitions_problem
-from trueup.core.connector_config import unavailable_value
+from trueup.core.connector_config import heartbeat_topic, unavailable_value
 from trueup.core.pipeline import DecidePlan
 from trueup.core.rules_copy import compile_copy
 from trueup.core.truth_codec import TruthCodec, TruthReader
@@ -31,6 +32,7 @@ from trueup.runtime.metrics import ApplyMetrics, DecideMetrics
 from trueup.runtime.part_probes import Probe
 from trueup.runtime.partition_memory import DECIDE_GROUP, topic_identity
 from trueup.runtime.truth_schema_file import read_truth_schema, truth_schema_path
+from trueup.runtime.watermarks import Watermarks
 from trueup.runtime.worker import Worker
 
 
@@ -95,11 +97,17 @@ async def run_decide(settings: Settings, project: Project, name: str, metrics_po
     if found is not None:
         metrics = DecideMetrics(worker.registry, [table.table for table in tables])
         log = TruthLog(settings.kafka.bootstrap_servers)
-        handler = DecideHandler(found, settings, log, registry, metrics, worker.state_dir, kafka.topics_of)
+        # A table of several writers is known as of nothing yet: each of them would have to be marked (ARCHITECTURE).
+        system_of = {table.capture_topic: table.owner.system for table in tables if table.owner is not None}
+        beats = HeartbeatLog(settings.kafka.bootstrap_servers, sorted({*map(heartbeat_topic, system_of.values())}))
+        watermarks = Watermarks(beats, registry, system_of)
+        handler = DecideHandler(
+            found, settings, log, registry, metrics, worker.state_dir, kafka.topics_of, watermarks=watermarks
+        )
         app = build_app(DECIDE_GROUP, found, handler, settings, worker.state_dir / "faust", worker.outages)
         probes: dict[str, Probe] = {"kafka": log.ping, "registry": partial(asyncio.to_thread, registry.ping)}
         table_of = {table.capture_topic: table.table for table in tables}
-        await run_lane(worker, app, metrics, table_of, probes, handler.taken_over)
+        await run_lane(worker, app, metrics, table_of, probes, handler.taken_over, watermarks.run)
         await log.stop()
     await worker.close()
 

@@ -66,11 +66,11 @@ MEMORY = PartitionMemory(TOTALS, Guard(1, Position(5, 6), 7), "c/1")
 
 
 def test_an_epoch_begins_where_deciding_stood_and_the_counting_goes_on() -> None:
-    assert begun(MEMORY, 50, LOG, 2) == (PartitionMemory(TOTALS, Guard(2), "c/1"), 50)
+    assert begun(MEMORY, 50, LOG, 2) == (PartitionMemory(TOTALS, Guard(2), "c/1", unswept=2), 50)
 
 
 def test_what_retention_took_is_passed_over() -> None:
-    assert begun(MEMORY, 3, LOG, 2) == (PartitionMemory(TOTALS, Guard(2), "c/1"), 10)
+    assert begun(MEMORY, 3, LOG, 2) == (PartitionMemory(TOTALS, Guard(2), "c/1", unswept=2), 10)
 
 
 @pytest.mark.parametrize(("committed", "topic"), [(50, "c/0"), (101, "c/1"), (None, "")])

@@ -58,7 +58,10 @@ def test_production_refuses_less_than_three_brokers() -> None:
 def test_only_settings_that_differ_are_changed_and_those_of_the_operator_are_left() -> None:
     spec = specs()["trueup.truth.orders"]
     facts = TopicFacts(
-        topic_id="t", partitions=4, replication_factor=1, config={**spec.config, "segment.ms": "1", "retention.ms": "5"}
+        topic_id="t",
+        partitions=4,
+        replication_factor=1,
+        config={**spec.config, "segment.bytes": "1", "preallocate": "5"},
     )
     assert settings_to_change(spec, facts) == {}
     drifted = msgspec.structs.replace(facts, config={**facts.config, "cleanup.policy": "delete"})

@@ -1,0 +1,96 @@
+"""Watermarks in the decide stage, pure: which heartbeat a partition has passed, and the marker that says so.
+
+A marker is a record of the truth topic without a value, so a reader that does not know it takes it for a tombstone. Its
+key is a JSON array and a captured key is a JSON object (`core.validate`), so no row can have it; there is one per
+system, so compaction keeps the newest. What it says stands in a header. Who writes it is `runtime.decide_agent`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from trueup.core.ordering import Guard
+from trueup.model.event import LogRecord
+from trueup.model.watermark import Beat, Watermark
+
+MARKER_HEADER: Final = "trueup.watermark"
+_KEY_BEGIN: Final = b'["trueup.watermark",'
+SignT = TypeVar("SignT")
+_WAITING_MAX: Final = 64  # of a partition that is far behind: one beat a second for a minute, coarser beyond that
+
+
+def marker_key(system: str) -> bytes:
+    """The key of a system's markers."""
+    return msgspec.json.encode(["trueup.watermark", system])
+
+
+def is_marker_key(key: bytes | None) -> bool:
+    """Whether a key of a truth topic is that of a marker."""
+    return key is not None and key.startswith(_KEY_BEGIN)
+
+
+def is_marker(record: LogRecord) -> bool:
+    """Whether a record of a truth topic is a marker, and no truth."""
+    return is_marker_key(record.key) and any(name == MARKER_HEADER for name, _ in record.headers)
+
+
+def marker_headers(watermark: Watermark) -> tuple[tuple[str, bytes], ...]:
+    """The headers of a marker."""
+    return ((MARKER_HEADER, msgspec.json.encode(watermark)),)
+
+
+def watermark_of(record: LogRecord) -> Watermark | None:
+    """What a marker says. None for one that a later version wrote in another way: a copy is then not known as fresh."""
+    try:
+        return msgspec.json.decode(dict(record.headers)[MARKER_HEADER], type=Watermark)
+    except (msgspec.MsgspecError, KeyError):
+        return None
+
+
+def last_watermark(markers: Sequence[LogRecord]) -> Watermark | None:
+    """What the last marker of a batch says: they rise along a truth partition."""
+    return watermark_of(markers[-1]) if markers else None
+
+
+def may_mark(beat: Beat, mark: Beat | None, guard: Guard, unswept: int) -> bool:
+    """Whether a partition that has reached the end offset of a beat may be marked with it.
+
+    :param mark: the beat it was marked with last.
+    :param guard: knows the newest epoch of the partition; a beat of another epoch says nothing about it.
+    :param unswept: an epoch that began, and whose sweep is not done: rows that are gone at the source are still there.
+    """
+    return not unswept and guard.epoch in {0, beat.epoch} and beat.is_after(mark)
+
+
+class Pending(Generic[SignT]):
+    """What becomes true of a partition when an offset is reached; oldest first, offsets rise.
+
+    The decide stage keeps beats here, each with the end its capture partition had when the beat was visible. The apply
+    stage keeps watermarks, each with the end its truth partition had when the marker was fetched: compaction may have
+    removed truths before the marker whose successors lie behind it, but not behind that end (found by the simulation).
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[SignT, int]] = deque()
+
+    def add(self, sign: SignT, end: int) -> None:
+        """It is true when everything below `end` is durable."""
+        self._waiting.append((sign, end))
+        if len(self._waiting) > _WAITING_MAX:
+            kept = list(self._waiting)[::2]
+            self._waiting = deque(kept if kept[-1][0] is sign else [*kept, (sign, end)])
+
+    def is_due(self, position: int) -> bool:
+        """Whether something is true at a position up to which everything is durable."""
+        return bool(self._waiting) and self._waiting[0][1] <= position
+
+    def take(self, position: int) -> SignT | None:
+        """The newest that is true; it and those before it are forgotten."""
+        passed = None
+        while self.is_due(position):
+            passed, _ = self._waiting.popleft()
+        return passed

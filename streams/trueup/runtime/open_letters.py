@@ -1,0 +1,76 @@
+"""Which keys of a partition have an open dead letter of the decide stage: what a watermark says beside its time.
+
+A letter is open until a newer change of its key is applied, as `trueup deadletters list` says it (`core.dead_letters`).
+The letters are read from their topic when a partition is taken over, and followed from there. A cap bounds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from trueup.adapters.truth_log import TruthLog
+from trueup.core.dead_letters import is_newer
+from trueup.core.decode import EPOCH_HEADER
+from trueup.core.pipeline import BatchDecision
+from trueup.model.decision import Held
+from trueup.model.event import LogRecord
+from trueup.runtime.truth_table import TruthTable
+
+
+class OpenLetters:
+    """By key, the epoch and capture offset of its newest open letter."""
+
+    def __init__(self) -> None:
+        self._open: dict[bytes, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def follow(self, decision: BatchDecision, held: Mapping[bytes, Held]) -> None:
+        """A batch: its letters, and the changes that supersede letters.
+
+        :param held: what was held of the keys of the batch before it.
+        """
+        if decision.dead:
+            letters = ((r.key, _epoch(dict(r.headers)), r.offset) for r, _ in decision.dead)
+            self._add(letters, {**held, **decision.held})
+        self.supersede(decision.held)
+
+    def supersede(self, held: Mapping[bytes, Held]) -> None:
+        """What is held from now on."""
+        if self._open:
+            for key in self._open.keys() & held.keys():
+                if is_newer(held[key].version, *self._open[key]):
+                    del self._open[key]
+
+    def add_records(self, records: Iterable[LogRecord], table: TruthTable) -> None:
+        """Letters as their topic has them."""
+        found = [(r.key, dict(r.headers)) for r in records]
+        letters = [(key, _epoch(headers), int(headers.get("trueup.offset", b"0"))) for key, headers in found]
+        self._add(letters, table.get_many({key for key, _, _ in letters if key is not None}))
+
+    def _add(self, letters: Iterable[tuple[bytes | None, int, int]], held: Mapping[bytes, Held]) -> None:
+        for key, epoch, offset in letters:
+            if key is None:
+                continue  # whatever it was, it was no row
+            known = held.get(key)
+            if known is None or not is_newer(known.version, epoch, offset):
+                self._open[key] = max(self._open.get(key, (0, 0)), (epoch, offset))
+
+
+def _epoch(headers: Mapping[str, bytes]) -> int:
+    text = headers.get(EPOCH_HEADER, b"")
+    return int(text) if text.isdigit() else 0
+
+
+async def read_letters(log: TruthLog, topic: str, partition: int, table: TruthTable) -> OpenLetters:
+    """The open letters of a partition; a letter lies in the partition its change came from.
+
+    :param table: caught up with the truth topic.
+    """
+    letters = OpenLetters()
+    begin, end = await log.bounds(topic, partition)
+    if begin < end:
+        async for records in log.records(topic, partition, begin, end):
+            letters.add_records(records, table)
+    return letters

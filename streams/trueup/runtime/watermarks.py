@@ -1,0 +1,198 @@
+"""Follows the heartbeats of the systems and tells the partitions of a decide worker which of them they have passed.
+
+The order is the guarantee (design 10): a beat is read committed, then the ends of the capture partitions are taken, and
+a partition has passed the beat when everything below its end is durable in truth. Connect commits in the order of the
+source's log, so what was committed there before the beat lies below these ends.
+
+The end is that of everything written, not the last stable offset: Kafka makes a transaction visible partition by
+partition, so a beat may be seen before the changes of its own transaction are (found by the simulation).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
+
+import structlog
+from faust.types import TP
+
+from trueup.adapters.schema_registry import SchemaRegistry
+from trueup.core.connector_config import heartbeat_topic
+from trueup.core.decode import EnvelopeDecoder, decode, schema_ids
+from trueup.core.ordering import Guard, check_position
+from trueup.core.watermark import Pending, may_mark
+from trueup.model.decision import Skip
+from trueup.model.errors import Retryable, SourceWentBack, Stop
+from trueup.model.event import ChangeEvent, LogRecord, Op
+from trueup.model.watermark import Beat
+from trueup.runtime.lane import Lane
+from trueup.runtime.partition_memory import PartitionMemory
+
+_POLL_S: Final = 0.1  # how long a beat that is passed may wait for its marker at most, while nothing else happens
+_BUSY_POLL_S: Final = 0.02
+_TURNS_MAX: Final = 8  # idle partitions marked at a time: a marker is a transaction, and changes wait behind it
+_BACKOFF_S: Final = 1.0
+
+log = structlog.get_logger("trueup.watermarks")
+
+
+class Heartbeats(Protocol):
+    """What is asked of Kafka; `adapters.heartbeat_log` is the real one."""
+
+    async def start(self, starts: Mapping[str, int]) -> None: ...
+
+    async def poll(self, timeout_s: float) -> list[LogRecord]: ...
+
+    async def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
+
+    async def stop(self) -> None: ...
+
+
+class _System:
+    """What is known of one system's heartbeats.
+
+    :ivar since: from this offset on every beat was read; None before the first.
+    :ivar next: where reading goes on after an outage.
+    :ivar went_back: its log did; nothing may be said of its partitions until a new epoch begins.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.guard = Guard()
+        self.since: int | None = None
+        self.next: int | None = None
+        self.went_back: SourceWentBack | None = None
+
+
+class Watermarks:
+    """Of one decide worker.
+
+    :param system_of: system by capture topic. A partition of another topic is never marked.
+    """
+
+    def __init__(self, heartbeats: Heartbeats, registry: SchemaRegistry, system_of: Mapping[str, str]) -> None:
+        self._heartbeats, self._registry, self._system_of = heartbeats, registry, system_of
+        self._systems = {name: _System(name) for name in sorted(set(system_of.values()))}
+        self._by_topic = {heartbeat_topic(name): system for name, system in self._systems.items()}
+        self._decoders: dict[int, EnvelopeDecoder] = {}
+        self._pending: dict[TP, Pending[Beat]] = {}
+        self._restarts = True
+
+    # --- asked by the handler ---
+
+    def taken(self, tp: TP, memory: PartitionMemory) -> None:
+        """A partition was taken over. The beats since its mark are read again: the log may have gone back meanwhile."""
+        if tp.topic not in self._system_of:
+            return
+        self._pending[tp] = Pending()
+        system, mark = self._systems[self._system_of[tp.topic]], memory.mark
+        if mark is not None and (system.since is None or mark.offset < system.since):
+            system.since = system.next = mark.offset
+            self._restarts = True
+
+    def released(self, tp: TP) -> None:
+        self._pending.pop(tp, None)
+
+    def passed(self, tp: TP, position: int, memory: PartitionMemory) -> Beat | None:
+        """The beat a partition is to be marked with when everything below a position is durable.
+
+        :param memory: as it will be committed together with the marker.
+        """
+        pending = self._pending.get(tp)
+        beat = None if pending is None else pending.take(position)
+        if beat is None or self._systems[beat.system].went_back is not None:
+            return None
+        return beat if may_mark(beat, memory.mark, memory.guard, memory.unswept) else None
+
+    def check(self, tp: TP) -> None:
+        """Raises SourceWentBack when the heartbeat of the system says so; the table itself may not have changed."""
+        system = self._systems.get(self._system_of.get(tp.topic, ""))
+        if system is not None and system.went_back is not None:
+            raise system.went_back
+
+    # --- the work ---
+
+    async def run(self, lane: Lane) -> None:
+        """Until cancelled. What Kafka refuses is tried again: without beats copies grow old, and say so, but nothing
+        else suffers; probes and partitions name the outage."""
+        try:
+            while True:
+                try:
+                    await self._step(lane)
+                except (Retryable, Stop) as exc:
+                    log.debug("heartbeats wait", error=exc.primary, detail=exc.detail)
+                    self._restarts = True
+                    await asyncio.sleep(_BACKOFF_S)
+        finally:
+            await self._heartbeats.stop()
+
+    async def _step(self, lane: Lane) -> None:
+        if not self._pending:
+            await asyncio.sleep(_POLL_S)
+            return
+        if self._restarts:
+            self._restarts = False
+            await self._heartbeats.start({t: s.next for t, s in self._by_topic.items() if s.next is not None})
+        more = self._turn_due(lane)
+        records = await self._heartbeats.poll(_BUSY_POLL_S if more else _POLL_S)
+        if records:
+            await self._follow(records)
+
+    async def _follow(self, records: list[LogRecord]) -> None:
+        await self._learn_schemas(records)
+        newest: dict[str, Beat] = {}
+        for record in records:
+            beat = self._beat_of(record)
+            if beat is not None:
+                newest[beat.system] = beat
+        places = [tp for tp in self._pending if self._system_of[tp.topic] in newest]
+        # After the beat was seen, not before: see the top of this file.
+        ends = await self._heartbeats.ends([(tp.topic, tp.partition) for tp in places])
+        for tp in places:
+            pending, end = self._pending.get(tp), ends.get((tp.topic, tp.partition))
+            if pending is not None and end is not None:
+                pending.add(newest[self._system_of[tp.topic]], end)
+
+    def _beat_of(self, record: LogRecord) -> Beat | None:
+        """The beat of a record. Rows of a snapshot are none: the stream has not begun."""
+        system = self._by_topic[record.topic]
+        name, system.next = system.name, record.offset + 1
+        system.since = record.offset if system.since is None else system.since
+        event = decode(record, self._decoders)
+        if not isinstance(event, ChangeEvent) or event.system != name or (event.row or {}).get("system") != name:
+            return None
+        if event.epoch > system.guard.epoch:
+            system.went_back = None
+        try:
+            moved = check_position(event, system.guard)
+        except SourceWentBack as exc:
+            if system.went_back is None:
+                log.error("source went back", system=name, error=exc.primary, detail=exc.detail, hint=exc.hint)
+            system.went_back = exc
+            return None
+        if isinstance(moved, Skip) or event.op is not Op.UPDATE or event.position is None:
+            return None
+        system.guard = moved
+        return Beat(name, event.epoch, event.position, event.commit_time_us, record.offset)
+
+    async def _learn_schemas(self, records: list[LogRecord]) -> None:
+        for schema_id in schema_ids(records) - self._decoders.keys():
+            try:
+                schema = await asyncio.to_thread(self._registry.schema_by_id, schema_id)
+                self._decoders[schema_id] = EnvelopeDecoder(schema)
+            except (LookupError, ValueError):
+                log.warning("a heartbeat cannot be read", schema_id=schema_id)
+
+    def _turn_due(self, lane: Lane) -> bool:
+        """Has idle partitions marked, a few at a time. Returns whether others wait."""
+        due = [tp for tp, pending in list(self._pending.items()) if self._is_due(tp, pending, lane)]
+        for tp in due[:_TURNS_MAX]:
+            lane.turn(tp)
+        return bool(due)
+
+    def _is_due(self, tp: TP, pending: Pending[Beat], lane: Lane) -> bool:
+        state = lane.partitions.get(tp)
+        if state is None or not state.ready or state.in_flight is not None or state.stopped is not None:
+            return False
+        return pending.is_due(state.position) or self._systems[self._system_of[tp.topic]].went_back is not None

@@ -1,0 +1,36 @@
+"""A decide worker with a bug made on purpose: it marks a partition with a beat one batch before it has passed it.
+
+    python -m tests.early_watermark worker decide ...
+
+For the negative control of `make freshness`: whoever compares what copies say with what they hold must find it.
+"""
+
+from faust.types import TP
+
+from trueup.model.watermark import Beat
+from trueup.runtime import cli, watermarks
+from trueup.runtime.lane import Lane
+from trueup.runtime.partition_memory import PartitionMemory
+
+_passed = watermarks.Watermarks.passed
+
+
+def _one_batch_early(self: watermarks.Watermarks, tp: TP, position: int, memory: PartitionMemory) -> Beat | None:
+    """Whatever the partition waits for is said to be there already."""
+    pending = self._pending.get(tp)
+    if pending is not None:
+        pending._waiting = type(pending._waiting)((beat, 0) for beat, _ in pending._waiting)
+    return _passed(self, tp, position, memory)
+
+
+def _always_due(self: watermarks.Watermarks, tp: TP, pending: object, lane: Lane) -> bool:
+    state = lane.partitions.get(tp)
+    waiting = getattr(pending, "_waiting", ())
+    return bool(waiting) and state is not None and state.ready and state.in_flight is None and state.stopped is None
+
+
+watermarks.Watermarks.passed = _one_batch_early  # type: ignore[method-assign]
+watermarks.Watermarks._is_due = _always_due  # type: ignore[method-assign]
+
+if __name__ == "__main__":
+    cli.main()

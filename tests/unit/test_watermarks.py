@@ -1,0 +1,203 @@
+"""runtime.watermarks: beats are followed, ends are taken behind them, and idle partitions get their turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from tests.lane_fakes import FakeHandler, batch, offered, ready, run, settles
+from tests.simulation.heartbeats import SCHEMA, beat_record
+from tests.simulation.tables import HEARTBEAT_ID
+from trueup.core.decode import EnvelopeDecoder
+from trueup.core.ordering import Guard
+from trueup.model.errors import SourceWentBack, Unreachable
+from trueup.model.event import LogRecord, Position
+from trueup.model.watermark import Beat
+from trueup.runtime.lane import Batch
+from trueup.runtime.partition_memory import PartitionMemory
+from trueup.runtime.watermarks import Watermarks
+
+TOPIC, BEATS = "shop.public.orders", "shop.trueup.heartbeat"
+FIRST, SECOND = TP(TOPIC, 0), TP(TOPIC, 1)
+MEMORY = PartitionMemory({}, Guard(1))
+
+
+class Heartbeats:
+    """A heartbeat topic that a test writes to."""
+
+    def __init__(self) -> None:
+        self.records: list[LogRecord] = []
+        self.end_of = {(TOPIC, 0): 0, (TOPIC, 1): 0}
+        self.starts: list[Mapping[str, int]] = []
+        self.fails = 0
+
+    def beat(self, number: int, *, time_us: int | None = None, epoch: int = 1, offset: int | None = None) -> None:
+        at = number if offset is None else offset
+        made = beat_record(epoch, (number, number + 1), number * 1_000_000 if time_us is None else time_us, number)
+        self.records.append(LogRecord(BEATS, 0, at, 0, made.key, made.value, made.headers))
+
+    async def start(self, starts: Mapping[str, int]) -> None:
+        self.starts.append(dict(starts))
+
+    async def poll(self, timeout_s: float) -> list[LogRecord]:
+        await settles()  # as the real one, it lets others run
+        if self.fails:
+            self.fails -= 1
+            raise Unreachable("kafka")
+        found, self.records = self.records, []
+        return found
+
+    async def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        return {place: self.end_of[place] for place in places}
+
+    async def stop(self) -> None: ...
+
+
+def followed(*partitions: TP, memory: PartitionMemory = MEMORY) -> tuple[Watermarks, Heartbeats]:
+    heartbeats = Heartbeats()
+    nobody: Any = None
+    watermarks = Watermarks(heartbeats, nobody, {TOPIC: "shop"})
+    watermarks._decoders[HEARTBEAT_ID] = EnvelopeDecoder(SCHEMA)  # a thread that asks has no place on a jumping clock
+    for tp in partitions:
+        watermarks.taken(tp, memory)
+    return watermarks, heartbeats
+
+
+async def step(watermarks: Watermarks, handler: FakeHandler | None = None) -> None:
+    lane, _ = await ready(handler or FakeHandler(), FIRST, SECOND)
+    await watermarks._step(lane)
+
+
+def test_a_partition_has_passed_a_beat_when_it_reached_the_end_that_was_seen_behind_it() -> None:
+    async def test() -> None:
+        watermarks, heartbeats = followed(FIRST, SECOND)
+        heartbeats.end_of = {(TOPIC, 0): 5, (TOPIC, 1): 0}
+        heartbeats.beat(100)
+        heartbeats.beat(200)
+        await step(watermarks)
+        assert watermarks.passed(FIRST, 4, MEMORY) is None
+        passed = watermarks.passed(FIRST, 5, MEMORY)
+        assert passed == Beat("shop", 1, Position(200, 201), 200_000_000, 200), "the newest of both"
+        assert watermarks.passed(FIRST, 6, MEMORY) is None, "once"
+        assert watermarks.passed(SECOND, 0, MEMORY) == passed, "an idle partition has passed it, too"
+
+    run(test)
+
+
+def test_beats_of_other_systems_and_rows_of_snapshots_are_none() -> None:
+    async def test() -> None:
+        watermarks, heartbeats = followed(FIRST)
+        made = beat_record(1, (1, 2), 1, 1)
+        assert made.value is not None
+        for value in (made.value.replace(b"shop", b"ship"), made.value[:-1], b"junk", None):
+            heartbeats.records.append(LogRecord(BEATS, 0, 1, 0, made.key, value, made.headers))
+        await step(watermarks)
+        assert watermarks.passed(FIRST, 10, MEMORY) is None
+
+    run(test)
+
+
+def test_a_log_that_went_back_marks_nothing_until_a_new_epoch() -> None:
+    async def test() -> None:
+        watermarks, heartbeats = followed(FIRST)
+        heartbeats.beat(100)
+        await step(watermarks)
+        heartbeats.beat(50, time_us=10**15, offset=101)
+        await step(watermarks)
+        assert watermarks.passed(FIRST, 10, MEMORY) is None
+        with pytest.raises(SourceWentBack, match="went back"):
+            watermarks.check(FIRST)
+        heartbeats.beat(60, time_us=10**15 + 1, offset=102)
+        await step(watermarks)
+        assert watermarks.passed(FIRST, 10, MEMORY) is None, "it goes on behind the fall"
+        heartbeats.beat(20, epoch=2, time_us=10**15 + 2, offset=103)
+        await step(watermarks)
+        watermarks.check(FIRST)
+        assert watermarks.passed(FIRST, 10, PartitionMemory({}, Guard(2))) is not None
+
+    run(test)
+
+
+def test_a_fall_while_the_worker_was_away_is_found() -> None:
+    """It reads on from the beat a partition was last marked with."""
+
+    async def test() -> None:
+        marked = PartitionMemory({}, Guard(1), mark=Beat("shop", 1, Position(100, 101), 100_000_000, 100))
+        watermarks, heartbeats = followed(FIRST, memory=marked)
+        heartbeats.beat(100)
+        heartbeats.beat(50, time_us=10**15, offset=101)
+        heartbeats.beat(200, time_us=10**15 + 1, offset=102)
+        await step(watermarks)
+        assert heartbeats.starts == [{BEATS: 100}]
+        with pytest.raises(SourceWentBack):
+            watermarks.check(FIRST)
+
+    run(test)
+
+
+def test_it_reads_back_once_for_all_partitions_and_goes_on_after_an_outage() -> None:
+    async def test() -> None:
+        watermarks, heartbeats = followed(FIRST)
+        heartbeats.beat(7)
+        await step(watermarks)
+        mark = Beat("shop", 1, Position(3, 4), 3, 3)
+        for tp in (FIRST, SECOND, FIRST):
+            watermarks.taken(tp, PartitionMemory({}, Guard(1), mark=mark))
+        heartbeats.beat(8)
+        await step(watermarks)
+        await step(watermarks)
+        assert heartbeats.starts == [{}, {BEATS: 3}]
+        heartbeats.fails = 1
+        lane, _ = await ready(FakeHandler(), FIRST)
+        running = asyncio.create_task(watermarks.run(lane))
+        while len(heartbeats.starts) < 3:
+            await settles()
+        running.cancel()
+        assert heartbeats.starts[2] == {BEATS: 9}
+
+    run(test)
+
+
+def test_an_idle_partition_gets_an_empty_batch_and_a_busy_one_none() -> None:
+    async def test() -> None:
+        handler = FakeHandler()
+        lane, consumer = await ready(handler, FIRST, SECOND)
+        handler.gates["process"] = asyncio.Event()
+        assert offered(lane, batch(0, 5, SECOND))
+        watermarks, heartbeats = followed(FIRST, SECOND)
+        heartbeats.beat(100)
+        await watermarks._step(lane)
+        await watermarks._step(lane)
+        assert consumer.wakes, "the drain loop gives turns between two fetches"
+        lane.give_turns()
+        assert lane.partitions[FIRST].in_flight == Batch(FIRST, [], 0, 0, -1)
+        assert lane.fetchable() == set()
+        handler.gates["process"].set()
+        await settles()
+        assert handler.times("process", FIRST)
+        assert len(handler.times("process", SECOND)) == 1
+        assert lane.fetchable() == {FIRST, SECOND}
+
+    run(test)
+
+
+def test_a_turn_that_comes_too_late_is_forgotten() -> None:
+    async def test() -> None:
+        handler = FakeHandler()
+        lane, _ = await ready(handler, FIRST)
+        handler.gates["process"] = asyncio.Event()
+        lane.turn(FIRST)
+        lane.turn(SECOND)
+        assert offered(lane, batch(0, 5, FIRST))
+        lane.give_turns()
+        handler.gates["process"].set()
+        await settles()
+        lane.give_turns()
+        await settles()
+        assert len(handler.times("process", FIRST)) == 1
+
+    run(test)
