@@ -15,6 +15,7 @@ from trueup.model.proof import Key, KeyRange, PassState, Proof, key_of_text
 from trueup.model.registration import ColumnRule
 from trueup.model.write import CopyPlan
 
+pytest_plugins = ["tests.fix_postgres"]
 pytestmark = pytest.mark.integration
 
 NUMBERS = plan_of(column("id", "integer"), column("amount", "numeric(12,2)"), column("note", "text"))

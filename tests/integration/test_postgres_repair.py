@@ -17,6 +17,7 @@ from trueup.model.proof import Difference, Finding, key_of_text
 from trueup.model.repair import KeyRepair, RepairOutcome
 from trueup.model.version import make_version
 
+pytest_plugins = ["tests.fix_postgres"]
 pytestmark = pytest.mark.integration
 
 BY = "somebody at a host"
