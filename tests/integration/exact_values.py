@@ -127,6 +127,46 @@ CHECKS = {
     "interval": "isfinite({0})",
 }
 
+NULLABLE = [
+    "text DEFAULT NULL",
+    "varchar(10) DEFAULT NULL::varchar",
+    "numeric(8,2) DEFAULT NULL::numeric",
+    "bit(3) DEFAULT NULL::bit(3)",
+    "int DEFAULT 2 + 3",
+    "int GENERATED ALWAYS AS (spare * 2) STORED",
+    "bytea DEFAULT '\\x00'",
+    "text[] DEFAULT '{}'",
+    "int[] DEFAULT ARRAY[1, 2]",
+    "inet DEFAULT '1.2.3.4'",
+    "oid DEFAULT 5",
+    "money DEFAULT 5",
+    "citext DEFAULT 'x'",
+    "hstore DEFAULT ''",
+    "tsvector DEFAULT ''",
+    "daterange DEFAULT '[2026-01-01,2026-01-02)'",
+    "{0}.filled",
+    "{0}.filled DEFAULT 'y'",
+    "{0}.feeling DEFAULT 'sad'",
+]
+"""Nullable columns whose defaults reach no captured schema: nulls stay nulls."""
+
+NULLS_LOST = [
+    "text DEFAULT 'x'",
+    "varchar(9) DEFAULT md5(random()::text)",
+    "int DEFAULT 5",
+    "bigint DEFAULT nextval('{0}.tickets')",
+    "boolean DEFAULT false",
+    "numeric(8,2) DEFAULT 0",
+    "timestamptz DEFAULT now()",
+    "date DEFAULT CURRENT_DATE",
+    "uuid DEFAULT gen_random_uuid()",
+    "jsonb DEFAULT '{}'",
+    "{0}.mood DEFAULT 'sad'",
+    "text GENERATED ALWAYS AS (upper(id::text)) STORED",
+    "text DEFAULT 'x' CHECK ({1} IS NOT NULL)",
+]
+"""Nullable columns of which a null would arrive as the default; a CHECK is not seen in a captured schema."""
+
 REFUSED = {
     "name": "null",
     "time": "24:00:00",

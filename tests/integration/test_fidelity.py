@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.exact_values import CHECKS, EXACT, OWN_TYPES, REFUSED
+from tests.integration.exact_values import CHECKS, EXACT, NULLABLE, NULLS_LOST, OWN_TYPES, REFUSED
 from tests.integration.scratch_pipeline import ScratchPipeline, scratch_pipeline
 from tests.integration.scratch_system import ScratchSystem, scratch_system
 from tests.pipeline import Pipeline
@@ -65,6 +65,12 @@ def typed_row(row_id: int, number: int) -> str:
         for pg_type, values in EXACT.items()
     ]
     return f"INSERT INTO {{0}}.every_type VALUES ({row_id}, {', '.join(values)})"
+
+
+def all_null(row_id: int) -> str:
+    """INSERT of a row with an explicit null in every nullable column that can be written."""
+    names = ", ".join(f"c{number}" for number, kind in enumerate(NULLABLE) if "GENERATED" not in kind)
+    return f"INSERT INTO {{0}}.nulls (id, {names}) VALUES ({row_id}, {', '.join(['NULL'] * (names.count(',') + 1))})"
 
 
 def incompressible(seed: int) -> str:
@@ -123,6 +129,16 @@ def make_tables(running: ScratchPipeline) -> None:
         "INSERT INTO {0}.made (v) VALUES (1), (2)",
     )
     running.register("made", "id", ["id", "n", "v", "twice"])
+
+    names = [f"c{number}" for number in range(len(NULLABLE))]
+    nullable = ", ".join(f"{name} {kind}" for name, kind in zip(names, NULLABLE, strict=True))
+    running.execute(
+        "CREATE DOMAIN {0}.filled AS text DEFAULT 'x'",
+        f"CREATE TABLE {{0}}.nulls (id int PRIMARY KEY, {nullable}, spare int, kept text NOT NULL DEFAULT 'x')",
+        all_null(1),
+        all_null(2),
+    )
+    running.register("nulls", "id", ["id", *names, "kept"])
 
     running.execute(
         "CREATE TABLE {0}.plain (id int PRIMARY KEY, v int)",
@@ -312,6 +328,14 @@ def test_generated_and_identity_columns_are_copied_as_values(running: ScratchPip
     assert running.copy("made")["1"] == ("1", "1", "10", "20")
 
 
+def test_a_null_stays_a_null_beside_a_default(running: ScratchPipeline) -> None:
+    running.converges("nulls")
+    running.execute(all_null(3), "UPDATE {0}.nulls SET kept = 'y' WHERE id = 1")
+    running.converges("nulls")
+    assert {row[1:-1] for row in running.copy("nulls").values()} == {(None,) * len(NULLABLE)}
+    running.clean("nulls")
+
+
 @pytest.fixture(scope="module")
 def refusal(stack_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What `trueup apply` says of tables with the refused types, each in a table and column of its own."""
@@ -321,6 +345,11 @@ def refusal(stack_settings: Settings, tmp_path_factory: pytest.TempPathFactory) 
             column = f"c{number} {own(pg_type).replace('{0}', system.name)}"
             system.execute(f"CREATE TABLE {system.name}.r{number} (id int PRIMARY KEY, {column})")
             system.register(f"r{number}", "id")
+        system.execute(f"CREATE SEQUENCE {system.name}.tickets")
+        for number, kind in enumerate(NULLS_LOST):
+            column = f"n{number} {kind.replace('{0}', system.name).replace('{1}', f'n{number}')}"
+            system.execute(f"CREATE TABLE {system.name}.n{number} (id int PRIMARY KEY, {column})")
+            system.register(f"n{number}", "id")
         with pytest.raises(ConfigurationError) as refused:
             system.plan()
         yield str(refused.value)
@@ -333,3 +362,11 @@ def test_a_type_that_would_not_arrive_exactly_is_refused_by_name(refusal: str, n
     assert any(reason in line for line in lines), lines
     after = itertools.dropwhile(lambda line: line != lines[0], refusal.splitlines())
     assert any("hint:" in line for line in itertools.islice(after, 4))
+
+
+@pytest.mark.parametrize("number", range(len(NULLS_LOST)), ids=NULLS_LOST)
+def test_a_column_whose_nulls_would_arrive_as_its_default_is_refused_with_the_cure(refusal: str, number: int) -> None:
+    lines = refusal.splitlines()
+    (at,) = [place for place, line in enumerate(lines) if f'column "n{number}" is nullable' in line]
+    assert "capture cannot tell null from" in lines[at]
+    assert any("SET NOT NULL, or DROP" in line for line in lines[at : at + 4])

@@ -36,6 +36,8 @@ TABLES = {
     "reborn": "additive",
     "moods": "stop",
     "keyed": "additive",
+    "nulls": "ignore",
+    "nulls_added": "additive",
 }
 COLUMNS = ["id", "note", "n"]
 
@@ -179,12 +181,44 @@ def test_columns_with_defaults_are_filled_in_rows_nobody_touched(running: Scratc
     with changing(running, "defaulted") as table:
         table.alter(
             "ALTER TABLE {t} ADD COLUMN state text NOT NULL DEFAULT 'open'",
-            "ALTER TABLE {t} ADD COLUMN dice text DEFAULT md5(random()::text)",
+            "ALTER TABLE {t} ADD COLUMN dice text NOT NULL DEFAULT md5(random()::text)",
             "ALTER TABLE {t} ADD COLUMN twice int GENERATED ALWAYS AS (n * 2) STORED",
         )
         table.arrives([*COLUMNS, "state", "dice", "twice"])
     assert running.copy("defaulted")["199"][3] == "open"
     assert running.copy("defaulted")["199"][4] is not None
+
+
+def test_a_default_given_to_a_nullable_column_stops_the_table_and_no_null_becomes_the_default(
+    running: ScratchPipeline,
+) -> None:
+    """Connect would write the default where the value is null."""
+    with changing(running, "nulls") as table:
+        table.alter(
+            "UPDATE {t} SET note = NULL WHERE id = 7",
+            "ALTER TABLE {t} ALTER COLUMN note SET DEFAULT 'default'",
+            "INSERT INTO {t} (id, note, n) VALUES (5001, NULL, 0), (5002, 'own', 0)",
+        )
+        table.stops("null cannot be told from the default: note", cure="SET NOT NULL")
+        refused = running.trueup("apply")
+        assert refused.returncode == 2
+        assert 'column "note" is nullable and has a default' in refused.stderr
+        table.alter("ALTER TABLE {t} ALTER COLUMN note DROP DEFAULT")
+        table.apply()
+        table.arrives(COLUMNS)
+    found = running.copy("nulls")
+    assert (found["7"][1], found["5001"][1], found["5002"][1]) == (None, None, "own")
+
+
+def test_an_added_nullable_column_with_a_default_is_not_taken_over_before_it_is_not_null(
+    running: ScratchPipeline,
+) -> None:
+    with changing(running, "nulls_added") as table:
+        table.alter("ALTER TABLE {t} ADD COLUMN extra text DEFAULT 'x'")
+        table.stops("added: extra", "null cannot be told from the default: extra", cure="SET NOT NULL")
+        table.alter("ALTER TABLE {t} ALTER COLUMN extra SET NOT NULL")
+        table.arrives([*COLUMNS, "extra"])
+    assert running.copy("nulls_added")["199"][3] == "x"
 
 
 def test_a_policy_of_stop_waits_for_a_person_and_loses_nothing(running: ScratchPipeline) -> None:

@@ -9,12 +9,13 @@ import pytest
 from tests.envelopes import CAPTURED, ORDERS, envelope_schema
 from tests.replica_batches import ORDERS as COPY
 from tests.replica_batches import column, plan_of
+from trueup.core.decode import EnvelopeDecoder
 from trueup.core.truth_schema import canonical_text, captured_table, passed_ids, truth_schema
 from trueup.model.columns import CapturedTable, Column
 from trueup.model.errors import SchemaChanged
 from trueup.model.rebuild import added_columns
 from trueup.runtime.additions import Additions
-from trueup.runtime.evolve_plan import Applied, schema_steps
+from trueup.runtime.evolve_plan import Applied, must_be_read_again, schema_steps
 from trueup.runtime.provision_steps import RegisterSchema, WriteSchema
 from trueup.runtime.truth_schema_file import applied_anew
 
@@ -53,6 +54,37 @@ def test_what_came_between_two_looks_is_passed_by_the_second() -> None:
     later = msgspec.structs.replace(applied, captured={OLD: envelope_schema(), NEW: envelope_schema(WITH_EXTRA)})
     assert later.evolved(ORDERS, columns)
     assert passed_ids(later.schema(ORDERS, columns)) == {OLD, NEW}
+
+
+def with_default(captured: CapturedTable, name: str) -> dict[str, Any]:
+    schema = envelope_schema(captured)
+    for field in EnvelopeDecoder(schema).row_schema["fields"]:
+        if field["name"] == name:
+            field["type"], field["default"] = [{"type": "string", "connect.default": "x"}, "null"], "x"
+    return schema
+
+
+def test_rows_captured_with_a_default_are_read_again_once_it_is_gone() -> None:
+    """Whether the added column is null everywhere says nothing of the one whose nulls were lost."""
+    for columns in (CAPTURED, WITH_EXTRA):
+        applied = msgspec.structs.replace(APPLIED, captured={NEW: with_default(CAPTURED, "customer")})
+        assert applied.evolved(ORDERS, columns)
+        assert passed_ids(applied.schema(ORDERS, columns)) == {NEW}
+        assert must_be_read_again(ORDERS, applied, columns, NothingThere())  # type: ignore[arg-type]
+        again = msgspec.structs.replace(applied, truth=applied.schema(ORDERS, columns))
+        assert not again.evolved(ORDERS, columns)
+        assert not again.loses_nulls(columns)
+
+
+class NothingThere:
+    """A source whose new columns are null everywhere."""
+
+    def has_values(self, *_: object) -> bool:
+        return False
+
+
+def test_an_added_column_that_is_null_everywhere_is_not_read_again() -> None:
+    assert not must_be_read_again(ORDERS, APPLIED, WITH_EXTRA, NothingThere())  # type: ignore[arg-type]
 
 
 def test_a_table_that_ignores_keeps_its_columns_and_passes_nothing() -> None:
@@ -109,8 +141,10 @@ def project(tmp_path: Path) -> Any:
     return Folder()
 
 
-def waiting(project: Any, captured: CapturedTable, evolve: str = "additive") -> list[str]:
-    registry = Registry(latest={"shop.public.orders-value": (NEW, envelope_schema(captured))})
+def waiting(
+    project: Any, captured: CapturedTable, evolve: str = "additive", schema: dict[str, Any] | None = None
+) -> list[str]:
+    registry = Registry(latest={"shop.public.orders-value": (NEW, schema or envelope_schema(captured))})
     table = msgspec.structs.replace(ORDERS, evolve=evolve)
     return Additions(project, [table], registry, lambda _: None).waiting()  # type: ignore[arg-type]
 
@@ -123,6 +157,7 @@ def test_only_additions_to_additive_tables_are_taken_over_by_themselves(project:
     assert waiting(project, WITHOUT_PHOTO) == []
     both = msgspec.structs.replace(WITHOUT_PHOTO, columns=(*WITHOUT_PHOTO.columns, EXTRA))
     assert waiting(project, both) == []
+    assert waiting(project, WITH_EXTRA, schema=with_default(WITH_EXTRA, "extra")) == [], "its nulls are lost"
 
 
 def test_a_stopped_worker_sees_that_its_table_was_applied_anew(project: Any) -> None:

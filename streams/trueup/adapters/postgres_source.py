@@ -43,7 +43,8 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s
 """
 # A type outside pg_catalog is named with its schema (search_path), except base types of extensions (citext). A column
-# of a domain is one of the type below, as it is for Debezium; the domain's checks stay at the source.
+# of a domain is one of the type below, as it is for Debezium; the domain's checks stay at the source. Debezium knows no
+# default of such a column, be it the column's or the domain's.
 _COLUMNS: Final = """
 WITH RECURSIVE resolved AS (
     SELECT attnum, atttypid AS typid, atttypmod AS typmod
@@ -55,8 +56,10 @@ SELECT a.attname,
        CASE WHEN e.typtype = 'b' AND en.nspname <> 'pg_catalog'
             THEN e.typname || CASE WHEN t.typcategory = 'A' THEN '[]' ELSE '' END
             ELSE format_type(r.typid, r.typmod) END,
-       NOT a.attnotnull, e.typtype::text, a.attgenerated::text, a.attndims, format_type(r.typid, NULL)
+       NOT a.attnotnull, e.typtype::text, a.attgenerated::text, a.attndims, format_type(r.typid, NULL),
+       CASE WHEN r.typid = a.atttypid THEN pg_get_expr(d.adbin, d.adrelid) END
 FROM pg_attribute a
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 JOIN resolved r ON r.attnum = a.attnum
 JOIN pg_type t ON t.oid = r.typid AND t.typtype <> 'd'
 JOIN pg_type e ON e.oid = CASE WHEN t.typcategory = 'A' AND t.typelem <> 0 THEN t.typelem ELSE t.oid END
@@ -338,7 +341,7 @@ class PostgresSource:
         return row is not None and bool(row[0])
 
     def _column(self, row: Row, checks: list[Row]) -> SourceColumn:
-        name, pg_type, nullable, kind, generated, dimensions, bare_type = row
+        name, pg_type, nullable, kind, generated, dimensions, bare_type, default = row
         column = Column(name=name, pg_type=pg_type, nullable=nullable, kind=kind, generated=generated == "s")
         expressions = ["true", *(expression for checked, expression in checks if checked == name)]
         lost = tuple(
@@ -346,7 +349,8 @@ class PostgresSource:
             for value in _LOST.get(bare_type, ())
             if not any(self._keeps_out(expression, name, pg_type, value) for expression in expressions)
         )
-        return SourceColumn(column=column, dimensions=dimensions, virtual=generated == "v", lost=lost)
+        virtual = generated == "v"
+        return SourceColumn(column=column, dimensions=dimensions, virtual=virtual, lost=lost, default=default)
 
     def _keeps_out(self, expression: str, name: str, pg_type: str, value: str) -> bool:
         """Whether the type itself or a check refuses a value. The source says: it evaluates what its catalog holds."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from trueup.core.captured_defaults import loses_null
 from trueup.core.captured_types import type_difference
 from trueup.core.decode import EnvelopeDecoder, epoch_of_headers
 from trueup.core.truth_schema import avro_name
@@ -31,19 +32,27 @@ class ColumnChanges(msgspec.Struct, frozen=True):
 
     :param retyped: in words, by column.
     :param moved: columns that were dropped and added again: PostgreSQL puts them behind all others.
+    :param defaulted: columns of which a null was written as the column's default (`core.captured_defaults`).
     """
 
     added: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     retyped: tuple[str, ...] = ()
     moved: tuple[str, ...] = ()
+    defaulted: tuple[str, ...] = ()
 
     @property
     def only_additions(self) -> bool:
-        return not (self.gone or self.retyped or self.moved)
+        return not (self.gone or self.retyped or self.moved or self.defaulted)
+
+    @property
+    def without_additions(self) -> ColumnChanges:
+        """What is left for whoever does not read the added columns."""
+        left = tuple(name for name in self.defaulted if name not in self.added)
+        return msgspec.structs.replace(self, added=(), defaulted=left)
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.gone or self.retyped or self.moved)
+        return bool(self.added or self.gone or self.retyped or self.moved or self.defaulted)
 
     def __str__(self) -> str:
         parts = {
@@ -51,6 +60,7 @@ class ColumnChanges(msgspec.Struct, frozen=True):
             "gone": self.gone,
             "another type": self.retyped,
             "dropped and added again": self.moved,
+            "null cannot be told from the default": self.defaulted,
         }
         return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items() if names)
 
@@ -66,6 +76,7 @@ def column_changes(registered: CapturedTable, row_schema: dict[str, Any]) -> Col
         gone=tuple(name for name in columns if name not in fields),
         retyped=tuple(difference for difference in changed if difference is not None),
         moved=_moved(kept, [name for name in fields if name in columns]),
+        defaulted=tuple(name for name, field in fields.items() if loses_null(field)),
     )
 
 
@@ -100,7 +111,7 @@ def table_changes(registered: CapturedTable, now: CapturedTable) -> ColumnChange
 
 def goes_on(changes: ColumnChanges, policy: Evolve) -> bool:
     """Whether records with these columns are decided all the same."""
-    return not changes or (policy == "ignore" and changes.only_additions)
+    return not (changes.without_additions if policy == "ignore" else changes)
 
 
 def decoder_of(
@@ -122,15 +133,17 @@ def decoder_of(
 
 
 class PassedDecoder(EnvelopeDecoder):
-    """Reads records of a schema that is older than the registered columns: a column they do not have, or have as
-    another type, is null, until the row is read again. A value is never taken for one of another type."""
+    """Reads records of a schema that is older than the registered columns: a column they do not have, have as another
+    type, or have with nulls turned into its default, is null, until the row is read again. A value is never taken for
+    another one."""
 
     def __init__(self, writer: dict[str, Any], registered: CapturedTable) -> None:
         super().__init__(writer)
         fields = {field["name"]: field for field in self.row_schema["fields"]}
         columns = {avro_name(column.name): column for column in registered.columns}
         self._kept = {
-            name: name in fields and type_difference(column, fields[name]) is None for name, column in columns.items()
+            name: name in fields and type_difference(column, fields[name]) is None and not loses_null(fields[name])
+            for name, column in columns.items()
         }
 
     def read(self, value: bytes) -> dict[str, Any]:
@@ -146,7 +159,14 @@ class PassedDecoder(EnvelopeDecoder):
 
 def stopped(table: Table, changes: ColumnChanges) -> SchemaChanged:
     """Why the table stops, and how it goes on."""
-    if changes.only_additions:
+    if changes.defaulted:
+        columns = ", ".join(changes.defaulted)
+        rebuild = "" if msgspec.structs.replace(changes, defaulted=()).only_additions else " --rebuild"
+        hint = (
+            f"let {columns} be NOT NULL there (ALTER TABLE {table.source.table} ALTER COLUMN ... SET NOT NULL) or have "
+            f"no default (DROP DEFAULT), then run: trueup apply{rebuild}; the table goes on by itself"
+        )
+    elif changes.only_additions:
         hint = "run: trueup apply; it takes the new columns over, and the table goes on by itself"
     else:
         hint = "see what changed at the source, then take it over: trueup apply --rebuild; the table goes on by itself"

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from trueup.core.avro_types import avro_primitive
+from trueup.core.captured_defaults import writes_default
 from trueup.model.columns import CapturedTable
 from trueup.model.problem import FieldPath, Problem
 from trueup.model.registration import ColumnVersion, Table
@@ -79,6 +80,26 @@ def problems_with_source(
         primary = f'"{server.user}" does not own table "{source.name}", and only its owner can publish it'
         found.append((_SOURCE, primary, "use the owner's login as dsn of the system"))
     return _problems(table, found)
+
+
+def problems_with_defaults(table: Table, source: SourceTable, captured: CapturedTable) -> list[Problem]:
+    """Columns whose nulls would arrive as their defaults. A CHECK does not help: no captured schema shows it.
+
+    :param captured: the columns to register; a default of another one changes nothing.
+    """
+    registered = {column.name for column in captured.columns}
+    mistakes: list[_Mistake] = []
+    for found in source.columns:
+        column = found.column
+        if column.name not in registered or not column.nullable or not writes_default(column, found.default):
+            continue
+        name = '"' + column.name.replace('"', '""') + '"'
+        default = "is generated" if column.generated else "has a default"
+        primary = f'column "{column.name}" is nullable and {default}, and capture cannot tell null from {found.default}'
+        drop = "EXPRESSION" if column.generated else "DEFAULT"
+        alter = f"ALTER TABLE {source.name} ALTER COLUMN {name}"
+        mistakes.append((_SOURCE, primary, f"{alter} SET NOT NULL, or DROP {drop}; or do not register the table"))
+    return _problems(table, mistakes)
 
 
 def problems_between_writers(table: Table, found: Mapping[str, CapturedTable]) -> list[Problem]:

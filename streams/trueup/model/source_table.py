@@ -15,12 +15,14 @@ class SourceColumn(msgspec.Struct, frozen=True, kw_only=True):
     :param dimensions: of an array as it was declared; 0 for no array. PostgreSQL does not enforce it.
     :param virtual: GENERATED ALWAYS AS (...) VIRTUAL: never in the log.
     :param lost: values of the type that capture would change without a word and no CHECK of the table keeps out.
+    :param default: the expression of its DEFAULT or GENERATED ALWAYS AS (...); None also for a column of a domain.
     """
 
     column: Column
     dimensions: int = 0
     virtual: bool = False
     lost: tuple[str, ...] = ()
+    default: str | None = None
 
 
 class SourceIndex(msgspec.Struct, frozen=True, kw_only=True):

@@ -58,14 +58,27 @@ class Applied(msgspec.Struct, frozen=True):
     def schema(self, table: Table, columns: CapturedTable) -> dict[str, Any]:
         """The truth schema of these columns; captured schemas that differ are older, for the source was asked later."""
         passed = set() if self.truth is None else set(passed_ids(self.truth))
+        passed |= {
+            schema_id
+            for schema_id, changes in self._captured_changes(columns).items()
+            if not goes_on(changes, table.evolve)
+        }
+        return truth_schema(table, columns, passed)
+
+    def loses_nulls(self, columns: CapturedTable) -> bool:
+        """Whether schemas are passed for the first time whose values may stand for nulls: other values of theirs are
+        not read either, so even a column that is null in every row now may have to be read again."""
+        passed = frozenset() if self.truth is None else passed_ids(self.truth)
+        return any(c.defaulted for schema_id, c in self._captured_changes(columns).items() if schema_id not in passed)
+
+    def _captured_changes(self, columns: CapturedTable) -> dict[int, ColumnChanges]:
+        found = {}
         for schema_id, schema in self.captured.items():
             try:
-                decoder = EnvelopeDecoder(schema)
+                found[schema_id] = column_changes(columns, EnvelopeDecoder(schema).row_schema)
             except ValueError:
                 continue
-            if not goes_on(column_changes(columns, decoder.row_schema), table.evolve):
-                passed.add(schema_id)
-        return truth_schema(table, columns, passed)
+        return found
 
     def evolved(self, table: Table, columns: CapturedTable) -> bool:
         """Whether the columns are others than the applied ones, or the log has older records than were known."""
@@ -92,7 +105,7 @@ def look_at_applied(table: Table, registry: SchemaRegistry) -> Applied:
 def must_be_read_again(table: Table, applied: Applied, columns: CapturedTable, source: PostgresSource) -> bool:
     """Whether rows have values the log did not bring: all but a column that was added and is null everywhere."""
     changes = applied.changes(columns)
-    if not changes or not changes.only_additions:
+    if not changes or not changes.only_additions or applied.loses_nulls(columns):
         return True
     return source.has_values(table.source.schema_name, table.source.table_name, sorted(applied.added(columns)))
 

@@ -39,6 +39,7 @@ from trueup.core.connector_config import (
 from trueup.core.source_rules import (
     parts_to_identify,
     problems_between_writers,
+    problems_with_defaults,
     problems_with_server,
     problems_with_source,
     why_full_identity,
@@ -171,7 +172,8 @@ def _look_at(system: System, tables: list[Table], settings: Settings, parts: Par
         problems += problems_with_source(table, facts, server, role)
         if facts is not None:
             found[table.table] = facts
-            problems += problems_with_columns(table, _columns(table, facts, server, applied[table.table]))
+            columns = _columns(table, facts, server, applied[table.table])
+            problems += [*problems_with_columns(table, columns), *problems_with_defaults(table, facts, columns)]
     needed = sql.privileges(server, [(facts.schema, facts.table) for facts in found.values()])
     state = source.state(connector_name(system.system), login.user, needed if role is not None else ())
     return SystemView(system, tables, found, server, state, login, applied), problems

@@ -101,7 +101,7 @@ def test_changes_of_the_catalog_are_told_with_full_types() -> None:
     assert not table_changes(CAPTURED, CAPTURED)
 
 
-def envelope(columns: tuple[Column, ...], row: dict[str, Any]) -> bytes:
+def envelope(columns: tuple[Column, ...], row: dict[str, Any], schema: dict[str, Any] | None = None) -> bytes:
     return framed(
         {
             "before": None,
@@ -110,7 +110,7 @@ def envelope(columns: tuple[Column, ...], row: dict[str, Any]) -> bytes:
             "transaction": None,
             "op": "c",
         },
-        envelope_schema(table_of(*columns)),
+        schema or envelope_schema(table_of(*columns)),
     )
 
 
@@ -125,6 +125,57 @@ def test_a_passed_record_has_null_where_it_has_no_column_or_one_of_another_type(
 
 def test_what_fits_is_read_as_it_is_although_it_was_passed_once() -> None:
     assert type(decoder_of(9, envelope_schema(), ORDERS, CAPTURED, {9})) is EnvelopeDecoder
+
+
+def defaulted(*names: str, columns: tuple[Column, ...] = CAPTURED.columns) -> dict[str, Any]:
+    """The envelope's schema when these columns have a default, as the converter writes it."""
+    schema = envelope_schema(table_of(*columns))
+    for field in EnvelopeDecoder(schema).row_schema["fields"]:
+        if field["name"] in names:
+            assert field["type"][0] == "null"
+            field["type"] = [{"type": field["type"][1], "connect.default": "open"}, "null"]
+            field["default"] = "open"
+    return schema
+
+
+def test_a_null_that_arrives_as_the_default_stops_the_table_under_any_policy() -> None:
+    for policy in ("additive", "stop", "ignore"):
+        table = msgspec.structs.replace(ORDERS, evolve=policy)
+        with pytest.raises(SchemaChanged) as stop:
+            decoder_of(9, defaulted("customer"), table, CAPTURED, ())
+        assert "null cannot be told from the default: customer" in str(stop.value.detail)
+        assert "SET NOT NULL" in str(stop.value.hint)
+        assert "DROP DEFAULT" in str(stop.value.hint)
+        assert str(stop.value.hint).endswith("then run: trueup apply; the table goes on by itself")
+
+
+def test_a_default_of_a_column_that_is_not_null_changes_nothing() -> None:
+    schema = envelope_schema()
+    for field in EnvelopeDecoder(schema).row_schema["fields"]:
+        if field["name"] == "order_id":
+            field["type"], field["default"] = {"type": "long", "connect.default": 7}, 7
+    assert type(decoder_of(9, schema, ORDERS, CAPTURED, ())) is EnvelopeDecoder
+
+
+def test_a_default_matters_only_in_a_column_that_is_read() -> None:
+    schema = defaulted("extra", columns=ADDED)
+    ignoring = msgspec.structs.replace(ORDERS, evolve="ignore")
+    assert type(decoder_of(9, schema, ignoring, CAPTURED, ())) is EnvelopeDecoder
+    with pytest.raises(SchemaChanged) as stop:
+        decoder_of(9, schema, ORDERS, CAPTURED, ())
+    assert "SET NOT NULL" in str(stop.value.hint)
+    assert "--rebuild" not in str(stop.value.hint)
+    with pytest.raises(SchemaChanged) as stop:
+        decoder_of(9, defaulted("customer", columns=without("photo")), ORDERS, CAPTURED, ())
+    assert "--rebuild" in str(stop.value.hint)
+
+
+def test_a_passed_value_that_may_stand_for_a_null_is_null_until_the_row_is_read_again() -> None:
+    schema = defaulted("customer")
+    decoder = decoder_of(9, schema, ORDERS, CAPTURED, {9})
+    assert isinstance(decoder, PassedDecoder)
+    value = envelope(CAPTURED.columns, order(3), schema)
+    assert decoder.read(value)["after"] == order(3, customer=None)
 
 
 def refused(key: bytes, epoch: int = 1) -> list[tuple[Any, Any]]:

@@ -7,6 +7,7 @@ from trueup.core.source_rules import (
     needs_full_identity,
     parts_to_identify,
     problems_between_writers,
+    problems_with_defaults,
     problems_with_server,
     problems_with_source,
     why_full_identity,
@@ -111,6 +112,32 @@ def test_f39_a_type_with_values_that_are_lost_is_refused_with_the_check_that_adm
     assert pg_type in problem.primary
     assert cure in (problem.hint or "")
     assert primaries(with_column(pg_type)) == [], "a check keeps them out"
+
+
+def with_default(**fields: object) -> SourceTable:
+    column = Column(name='at "x"', pg_type="text", nullable=True)
+    column = msgspec.structs.replace(column, **{k: v for k, v in fields.items() if k != "default"})
+    return changed(columns=(*FOUND.columns, SourceColumn(column=column, default=str(fields["default"]))))
+
+
+def of_defaults(found: SourceTable, *ignored: str) -> list[tuple[str, str]]:
+    captured = found.captured("orders", ("id",), generated=True)
+    kept = tuple(column for column in captured.columns if column.name not in ignored)
+    problems = problems_with_defaults(TABLE, found, msgspec.structs.replace(captured, columns=kept))
+    return [(problem.primary, problem.hint or "") for problem in problems]
+
+
+def test_a_nullable_column_whose_nulls_would_arrive_as_its_default_is_refused() -> None:
+    found = with_default(default="'x'::text")
+    ((primary, hint),) = of_defaults(found)
+    assert "capture cannot tell null from 'x'::text" in primary
+    assert hint.startswith('ALTER TABLE public.orders ALTER COLUMN "at ""x""" SET NOT NULL, or DROP DEFAULT')
+    ((primary, hint),) = of_defaults(with_default(default="upper(note)", generated=True))
+    assert "is generated" in primary
+    assert "SET NOT NULL, or DROP EXPRESSION" in hint
+    assert of_defaults(with_default(default="'x'::text", nullable=False)) == []
+    assert of_defaults(found, 'at "x"') == [], "a column that is not registered has no nulls to lose"
+    assert of_defaults(FOUND) == []
 
 
 @pytest.mark.parametrize(("lc_monetary", "refused"), [("C", 0), ("en_US.UTF-8", 0), ("de_DE.UTF-8", 1), ("tr_TR", 1)])
