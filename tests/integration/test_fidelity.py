@@ -77,6 +77,18 @@ def incompressible(seed: int) -> str:
     return random.Random(seed).randbytes(OUT_OF_LINE_BYTES // 2).hex()
 
 
+def make_nulls(running: ScratchPipeline) -> None:
+    names = [f"c{number}" for number in range(len(NULLABLE))]
+    nullable = ", ".join(f"{name} {kind}" for name, kind in zip(names, NULLABLE, strict=True))
+    running.execute(
+        "CREATE DOMAIN {0}.filled AS text DEFAULT 'x'",
+        f"CREATE TABLE {{0}}.nulls (id int PRIMARY KEY, {nullable}, spare int, kept text NOT NULL DEFAULT 'x')",
+        all_null(1),
+        all_null(2),
+    )
+    running.register("nulls", "id", ["id", *names, "kept"])
+
+
 def make_tables(running: ScratchPipeline) -> None:
     make_own_types(running.system)
     checks = [f"CHECK ({CHECKS[t].format(name)})" for name, t in TYPED.items() if t in CHECKS]
@@ -130,15 +142,7 @@ def make_tables(running: ScratchPipeline) -> None:
     )
     running.register("made", "id", ["id", "n", "v", "twice"])
 
-    names = [f"c{number}" for number in range(len(NULLABLE))]
-    nullable = ", ".join(f"{name} {kind}" for name, kind in zip(names, NULLABLE, strict=True))
-    running.execute(
-        "CREATE DOMAIN {0}.filled AS text DEFAULT 'x'",
-        f"CREATE TABLE {{0}}.nulls (id int PRIMARY KEY, {nullable}, spare int, kept text NOT NULL DEFAULT 'x')",
-        all_null(1),
-        all_null(2),
-    )
-    running.register("nulls", "id", ["id", *names, "kept"])
+    make_nulls(running)
 
     running.execute(
         "CREATE TABLE {0}.plain (id int PRIMARY KEY, v int)",
