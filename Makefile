@@ -141,6 +141,10 @@ wheel-check: setup ## The wheel alone, installed outside the checkout, does the 
 	$(BIN)/pytest $(PYTEST_ARGS) -m soak --require-servers tests/soak/test_wheel.py
 
 # A fault stands for all its variants: F-10 is F-10-cut, F-10-silent and F-10-down.
+.PHONY: long
+long: setup ## Further cases on the real stack, which make test has no time for; half an hour
+	$(BIN)/pytest $(PYTEST_ARGS) -m long --require-servers tests/integration
+
 .PHONY: chaos
 chaos: setup ## Every fault F-01 to F-26 on the loaded pipeline, an hour; FAULTS=F-01,F-06 ROUNDS=20 SEED=N
 	$(BIN)/pytest -m chaos $(if $(SEED),--randomly-seed=$(SEED)) $(if $(FAULTS),--faults=$(FAULTS)) \

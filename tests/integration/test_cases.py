@@ -134,6 +134,7 @@ def test_further_changes_are_the_new_images_and_a_decision_on_the_old_ones_is_re
     two.verified()
 
 
+@pytest.mark.long
 def test_values_of_both_can_be_put_together(two: TwoWriters) -> None:
     contradict(two, 3)
     assert "differ in more columns" in decide(two, 3, "--set", "name=of both", expected=2)
@@ -145,6 +146,7 @@ def test_values_of_both_can_be_put_together(two: TwoWriters) -> None:
     two.verified()
 
 
+@pytest.mark.long
 def test_a_case_and_a_decision_survive_a_killed_worker_and_lost_local_state(two: TwoWriters) -> None:
     """The decision is in the log and the worker is not there; nor is, afterwards, anything of its disk."""
     contradict(two, 4, 5)

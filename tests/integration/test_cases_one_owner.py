@@ -105,6 +105,7 @@ def test_only_the_key_of_a_case_waits_and_what_a_person_takes_reaches_the_copy(o
     assert "decided" in decide(owned, case, "A", expected=2)
 
 
+@pytest.mark.long
 def test_what_a_person_keeps_out_stays_out_until_the_owner_writes_again(owned: BreakablePipeline) -> None:
     case = opened(owned, 2)
     decide(owned, case, "A")
@@ -122,6 +123,7 @@ def test_a_correction_by_the_owner_decides_its_case(owned: BreakablePipeline) ->
     assert "superseded" in decide(owned, case, "A", expected=2)
 
 
+@pytest.mark.long
 def test_a_decision_on_images_that_changed_is_not_obeyed(owned: BreakablePipeline) -> None:
     case = opened(owned, 4)
     settings = owned.system.settings
@@ -137,6 +139,7 @@ def test_a_decision_on_images_that_changed_is_not_obeyed(owned: BreakablePipelin
     shows(owned, 4, -44)
 
 
+@pytest.mark.long
 def test_a_value_cannot_be_set_where_there_is_one_owner(owned: BreakablePipeline) -> None:
     case = opened(owned, 5)
     assert "one owner" in decide(owned, case, "A", "--set", "amount=5", expected=2)

@@ -52,6 +52,7 @@ def stopped(pipeline: Pipeline, worker: str) -> Iterator[None]:
         os.kill(entry["pid"], signal.SIGCONT)
 
 
+@pytest.mark.long
 def test_every_write_below_as_of_is_there_under_load_with_kills(pipeline: Pipeline) -> None:
     assert pipeline.workers is not None
     is_fresh(pipeline, "warehouse", "orders", within_s=300)  # after the first filling

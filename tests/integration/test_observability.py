@@ -71,7 +71,7 @@ def test_a_worker_is_found_by_its_file_and_an_alarm_arrives(
     def arrived() -> list[str]:
         return [alert["labels"]["alertname"] for alert in httpx.get(url, trust_env=False).json()]
 
-    eventually(lambda: arrived() == ["Awake"], within_s=60, what="the alarm is at Alertmanager")
+    eventually(lambda: arrived() == ["Awake"], within_s=150, what="the alarm is at Alertmanager")
     remove_target(tmp_path, "decide")
     eventually(lambda: not prometheus.health_of_workers(), within_s=60, what="the worker's target is gone")
 

@@ -210,6 +210,7 @@ def test_a_default_given_to_a_nullable_column_stops_the_table_and_no_null_become
     assert (found["7"][1], found["5001"][1], found["5002"][1]) == (None, None, "own")
 
 
+@pytest.mark.long
 def test_an_added_nullable_column_with_a_default_is_not_taken_over_before_it_is_not_null(
     running: ScratchPipeline,
 ) -> None:
@@ -221,6 +222,7 @@ def test_an_added_nullable_column_with_a_default_is_not_taken_over_before_it_is_
     assert running.copy("nulls_added")["199"][3] == "x"
 
 
+@pytest.mark.long
 def test_a_policy_of_stop_waits_for_a_person_and_loses_nothing(running: ScratchPipeline) -> None:
     with changing(running, "watched") as table:
         table.alter("ALTER TABLE {t} ADD COLUMN extra text NOT NULL DEFAULT 'x'")
@@ -233,6 +235,7 @@ def test_a_policy_of_stop_waits_for_a_person_and_loses_nothing(running: ScratchP
         table.arrives([*COLUMNS, "extra", "more"])
 
 
+@pytest.mark.long
 def test_a_take_over_that_is_killed_before_any_step_is_completed_by_the_next(running: ScratchPipeline) -> None:
     with changing(running, "killed") as table:
         table.alter("ALTER TABLE {t} ADD COLUMN extra text NOT NULL DEFAULT 'x'")
@@ -262,6 +265,7 @@ def test_a_policy_of_ignore_goes_on_without_the_column_and_still_stops_when_one_
         table.arrives(["id", "n"])
 
 
+@pytest.mark.long
 def test_a_copy_that_lists_its_columns_gets_no_other(running: ScratchPipeline) -> None:
     with changing(running, "listed") as table:
         table.alter("ALTER TABLE {t} ADD COLUMN extra text NOT NULL DEFAULT 'x'")
@@ -283,6 +287,7 @@ def test_a_dropped_column_stops_the_table_until_its_copies_are_rebuilt(running: 
         table.arrives(["id", "n"])
 
 
+@pytest.mark.long
 def test_a_renamed_column_keeps_its_values(running: ScratchPipeline) -> None:
     with changing(running, "renamed") as table:
         table.alter("ALTER TABLE {t} RENAME COLUMN note TO remark")
@@ -292,6 +297,7 @@ def test_a_renamed_column_keeps_its_values(running: ScratchPipeline) -> None:
     assert running.copy("renamed")["199"][1] == "note 199"
 
 
+@pytest.mark.long
 def test_wider_types_stop_the_table_before_a_copy_cuts_what_it_does_not_hold(running: ScratchPipeline) -> None:
     with changing(running, "widened") as table:
         running.compare("widened", ["id", "n", "amount", "code"])
@@ -303,6 +309,7 @@ def test_wider_types_stop_the_table_before_a_copy_cuts_what_it_does_not_hold(run
     assert running.copy("widened")["3"][2:] == ("999999.125", "123456789")
 
 
+@pytest.mark.long
 def test_a_type_the_truth_cannot_follow_is_refused_and_can_be_taken_back(running: ScratchPipeline) -> None:
     with changing(running, "retyped") as table:
         table.alter("ALTER TABLE {t} ALTER note TYPE int USING length(note)")
@@ -329,6 +336,7 @@ def test_a_column_dropped_and_added_with_another_type_is_not_read_as_the_old_one
     assert running.copy("reborn")["5"][2] == "3.50"
 
 
+@pytest.mark.long
 def test_a_value_added_to_an_enum_arrives_as_it_is(running: ScratchPipeline) -> None:
     with changing(running, "moods") as table:
         running.system.execute(f"ALTER TYPE {running.name}.mood ADD VALUE 'furious'")
@@ -336,6 +344,7 @@ def test_a_value_added_to_an_enum_arrives_as_it_is(running: ScratchPipeline) -> 
         table.arrives([*COLUMNS, "mood"])
 
 
+@pytest.mark.long
 def test_another_key_stops_the_table_and_a_new_epoch_leads_on(running: ScratchPipeline) -> None:
     """The registered key stays unique, so that the connector can write it again."""
     with changing(running, "keyed") as table:

@@ -70,6 +70,7 @@ def test_rows_of_before_are_gone_and_rows_of_afterwards_stay(running: ScratchPip
     assert running.dead_letters("single") == []
 
 
+@pytest.mark.long
 def test_the_same_rows_loaded_again_stay_however_often(running: ScratchPipeline, pipeline: Pipeline) -> None:
     """What a reload does. Nothing about a row changed, so the truth still names the record of before."""
     for _ in range(4):
@@ -112,6 +113,7 @@ def test_a_kill_in_the_middle_changes_nothing(running: ScratchPipeline, pipeline
     running.clean("killed")
 
 
+@pytest.mark.long
 def test_rows_read_again_while_the_table_is_emptied(running: ScratchPipeline) -> None:
     """An incremental snapshot is under way: no row it read before comes back."""
     fill(running, "other", 10_000, 40_000)
@@ -133,6 +135,7 @@ def test_a_policy_of_reject_keeps_the_rows_and_the_truncate_as_a_dead_letter(run
     eventually(lambda: len(running.copy("refusing")) == ROWS + 5, within_s=30, what="later rows arrive")
 
 
+@pytest.mark.long
 def test_a_policy_of_stop_asks_a_person(running: ScratchPipeline) -> None:
     running.execute("TRUNCATE {0}.asking")
     fill(running, "asking", 1, 5, v=1)

@@ -106,6 +106,7 @@ def eventually_at(shared: TwoWriters, place: str, key: int, name: str) -> None:
     eventually(lambda: shared.rows(place).get(key, ("",))[0] == name, within_s=40, what=f"{name} at {place}")
 
 
+@pytest.mark.long
 def test_a_newer_change_on_its_way_is_not_overwritten_by_an_older_one(shared: TwoWriters) -> None:
     shared.write(shared.a, 31_000, "base", 0)
     shared.everywhere({31_000: shared.row(shared.a, "base", 0)})
@@ -125,6 +126,7 @@ def assert_row(shared: TwoWriters, place: str, key: int, expected: object) -> No
     assert shared.rows(place).get(key) == expected
 
 
+@pytest.mark.long
 def test_deletes_and_updates_that_cross(shared: TwoWriters) -> None:
     """A delete is as new as the row it deletes: an update that did not know of it is newer, and brings it back."""
     shared.write(shared.a, 32_000, "base", 0)
@@ -160,6 +162,7 @@ def test_authority_names_writers_and_policy(shared: TwoWriters) -> None:
     assert "last write wins" in shown
 
 
+@pytest.mark.long
 def test_a_writer_that_lost_its_slot_gets_back_what_it_lacks(shared: TwoWriters) -> None:
     """`trueup resync` of one writer: what its snapshot does not bring the others have, so it is written there again."""
     for key in range(60_000, 60_020):
@@ -187,6 +190,7 @@ def test_a_writer_that_lost_its_slot_gets_back_what_it_lacks(shared: TwoWriters)
     shared.everywhere({60_011: shared.row(shared.a, "after", 600), 60_012: shared.row(shared.b, "after", 600)})
 
 
+@pytest.mark.long
 def test_what_the_preferred_writer_said_is_restored_where_it_was_overwritten(
     pipeline: Pipeline, stack_settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -111,6 +111,7 @@ def test_a_truth_that_is_behind_its_owner_is_named_and_not_painted_over(damaged_
     clean(copy)
 
 
+@pytest.mark.long
 def test_a_repair_that_was_killed_is_completed_by_the_next(damaged_copy: DamagedCopy) -> None:
     copy, pipeline = damaged_copy, damaged_copy.pipeline
     forget_audit(copy)
@@ -145,6 +146,7 @@ def test_a_repair_that_was_killed_is_completed_by_the_next(damaged_copy: Damaged
     clean(copy)
 
 
+@pytest.mark.long
 def test_following_goes_on_where_it_was_ended_and_shows_metrics(damaged_copy: DamagedCopy) -> None:
     copy, folder = damaged_copy, damaged_copy.pipeline.folder
     entry = folder.state_dir / "workers" / "verify.json"

@@ -18,6 +18,7 @@ from trueup.runtime.cli_project import PROJECT_DEFAULT, ProjectOption, open_proj
 from trueup.runtime.status_read import read_status
 
 _REFRESH_S = 2.0
+_WIDTH_WITHOUT_TERMINAL = 200  # a pipe or a log has no width of its own: 80 would leave nothing of the columns
 
 
 @errors_as_text()
@@ -42,7 +43,8 @@ def status(
                 time.sleep(_REFRESH_S)
                 live.update(_screen(read_status(settings, registered, secrets)), refresh=True)
     else:
-        Console().print(_screen(view))
+        console = Console()
+        console.print(_screen(view), width=None if console.is_terminal else _WIDTH_WITHOUT_TERMINAL)
     if view.unreachable:
         # What could be asked is shown all the same; that it is not the whole answer is what the exit code says.
         typer.echo("\n".join(f'cannot reach "{part}"' for part in view.unreachable), err=True)
@@ -56,7 +58,8 @@ def _screen(view: StatusView) -> Group:
     grid = Grid(box=None, pad_edge=False, header_style="bold")
     headings = ("table", "replica", "captured", "applied", "other", "lag", "p50", "p99", "filled", "as of", "fresh")
     for heading in (*headings, "proven"):
-        grid.add_column(heading, justify="left" if heading in {"table", "replica", "other"} else "right")
+        names = heading in {"table", "replica"}
+        grid.add_column(heading, justify="left" if names or heading == "other" else "right", no_wrap=heading != "other")
     for line in view.tables:
         other = ", ".join(f"{count} {name}" for name, count in line.other.items())
         cells = (line.table, line.replica, str(line.captured), str(line.applied), other, str(line.lag))
