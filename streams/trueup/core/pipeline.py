@@ -243,6 +243,19 @@ def held_of(truth: TruthRecord, plan: DecidePlan) -> Held:
     return held_whole(truth.encoded or plan.codec.encode(truth))
 
 
+def decided_alone(record: LogRecord, plan: DecidePlan) -> Held | None:
+    """What a record makes of its key where nothing is held.
+
+    One that a person would be asked about by itself was accepted if a person had accepted the same content before.
+    """
+    decision, _ = decide(record, None, Guard(), plan)
+    match decision:
+        case Apply(truth=truth) | Escalate(contender=TruthRecord() as truth):
+            return Held(truth.version, truth.content_hash)
+        case _:
+            return None
+
+
 class BatchDecision(msgspec.Struct):
     """The decisions of one batch of a partition: what to publish, in order, and what to count.
 

@@ -75,7 +75,9 @@ async def _holds(log: TruthLog, topic: str, partition: int, key: bytes, held: He
             for record in records[:1]:
                 if record.offset != offset:
                     return False
-                if is_control(record):
+                if (
+                    is_control(record) or record.key is None
+                ):  # a truncate has no key: what it deleted stands at its offset
                     return True
                 if decided is None:
                     return record.key == key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Annotated
 
@@ -43,8 +44,7 @@ def status(
                 time.sleep(_REFRESH_S)
                 live.update(_screen(read_status(settings, registered, secrets)), refresh=True)
     else:
-        console = Console()
-        console.print(_screen(view), width=None if console.is_terminal else _WIDTH_WITHOUT_TERMINAL)
+        Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL).print(_screen(view))
     if view.unreachable:
         # What could be asked is shown all the same; that it is not the whole answer is what the exit code says.
         typer.echo("\n".join(f'cannot reach "{part}"' for part in view.unreachable), err=True)

@@ -26,7 +26,7 @@ from trueup.core.control import DecisionOrder, Sweep, Truncate, order_of, segmen
 from trueup.core.decode import truncate_event
 from trueup.core.evolution import key_change
 from trueup.core.ordering import Guard
-from trueup.core.pipeline import DecidePlan, decide_batch, held_of
+from trueup.core.pipeline import DecidePlan, decide_batch, decided_alone, held_of
 from trueup.core.truncation import Ordered, orders_of
 from trueup.core.watermark import marker_headers, marker_key
 from trueup.model.case import Case
@@ -382,7 +382,7 @@ class DecideHandler:
         """What a record makes of its key where nothing is held."""
         plan = self._plans[record.topic]
         await learn_captured(self._registry, [record], plan)
-        return decide_batch([record], {}, Guard(), plan).held.get(record.key or b"")
+        return decided_alone(record, plan)
 
     def _check_cap(self, memory: PartitionMemory, plan: DecidePlan) -> None:
         cap = self._settings.worker.dead_letters_per_table_max
