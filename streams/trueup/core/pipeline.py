@@ -240,7 +240,7 @@ def held_of(truth: TruthRecord, plan: DecidePlan) -> Held:
     """What is held of a key once this is its truth."""
     if not plan.keeps_rows:
         return Held(truth.version, truth.content_hash)
-    return held_whole(truth.encoded or plan.codec.encode(truth))
+    return held_whole(plan.codec.encode(truth))
 
 
 def decided_alone(record: LogRecord, plan: DecidePlan) -> Held | None:

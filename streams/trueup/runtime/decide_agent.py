@@ -44,7 +44,8 @@ from trueup.runtime.decided_records import dead_letter, outgoing_of
 from trueup.runtime.lane import Batch
 from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import DecideMetrics
-from trueup.runtime.open_letters import OpenLetters, read_letters
+from trueup.runtime.open_letters import read_letters
+from trueup.runtime.owned_partition import OwnedPartition
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 from trueup.runtime.sweep_run import sweep
 from trueup.runtime.truncate_run import truncate
@@ -60,24 +61,6 @@ class TableTopics(msgspec.Struct, frozen=True):
 
     capture: str
     truth: str
-
-
-class _Owned:
-    """What this worker holds of one partition while it owns it."""
-
-    def __init__(
-        self,
-        producer: PartitionProducer,
-        table: TruthTable,
-        cases: CaseTable,
-        memory: PartitionMemory,
-        letters: OpenLetters,
-    ) -> None:
-        self.producer = producer
-        self.table = table
-        self.cases = cases
-        self.memory = memory
-        self.letters = letters
 
 
 class DecideHandler:
@@ -113,7 +96,7 @@ class DecideHandler:
         self._open_store = open_store
         self._watermarks = watermarks
         self._now_ms = now_ms
-        self._owned: dict[TP, _Owned] = {}
+        self._owned: dict[TP, OwnedPartition] = {}
         self._epochs: dict[TP, int] = {}
 
     async def prepare(self, tp: TP) -> int:
@@ -160,7 +143,7 @@ class DecideHandler:
             await producer.stop()
             raise
         memory = msgspec.structs.replace(memory, topic=topics.capture)
-        self._owned[tp] = _Owned(producer, table, cases, memory, letters)
+        self._owned[tp] = OwnedPartition(plan, producer, table, cases, memory, letters)
         if self._watermarks is not None:
             self._watermarks.taken(tp, memory)
         log.info(
@@ -223,14 +206,10 @@ class DecideHandler:
         if self._watermarks is None:
             return
         self._watermarks.check(tp)
-        owned, plan = self._owned[tp], self._plans[tp.topic]
+        owned = self._owned[tp]
         marker, memory = self._marker(tp, position, owned.memory, {})
         if marker:
-            written = await owned.producer.commit(
-                marker, group=DECIDE_GROUP, next_offset=position, metadata=memory.write()
-            )
-            owned.table.put_many({}, written[plan.table.truth_topic])
-            owned.memory = memory
+            await owned.commit(marker, memory, position, {}, {})
 
     def _marker(
         self, tp: TP, position: int, memory: PartitionMemory, cases: Mapping[bytes, Case]
@@ -260,14 +239,9 @@ class DecideHandler:
         self._check_cap(memory, plan)
         owned.letters.follow(decision, held)
         marker, memory = self._marker(tp, next_offset, memory, decision.cases)
-        outgoing = outgoing_of(decision, plan) + owned.cases.outgoing(decision.cases) + marker
+        outgoing = outgoing_of(decision, plan) + marker
         decided = time.monotonic()
-        written = await owned.producer.commit(
-            outgoing, group=DECIDE_GROUP, next_offset=next_offset, metadata=memory.write()
-        )
-        owned.table.put_many(decision.held, written.get(plan.table.truth_topic))
-        owned.cases.put_many(decision.cases)
-        owned.memory = memory
+        await owned.commit(outgoing, memory, next_offset, decision.held, decision.cases)
         steps_s = {"decide": decided - started, "commit": time.monotonic() - decided}
         self._metrics.counted(plan.table.table, decision.counts, steps_s)
         self._measure(records, decision.truths, plan.table.table)
@@ -308,18 +282,14 @@ class DecideHandler:
                 if answer.case is not None:
                     cases[key] = answer.case
             case Sweep():
-                deleted = await sweep(
-                    order, self._log, plan, owned.producer, owned.table, owned.cases, owned.memory, tp.partition
-                )
+                deleted = await sweep(order, self._log, owned, tp.partition)
                 log.info("swept", topic=tp.topic, partition=tp.partition, epoch=order.epoch, deleted=deleted)
                 owned.memory = owned.memory.swept(order.epoch)
                 guard = guard if guard.epoch == order.epoch else Guard(order.epoch, writers=guard.writers)
                 owned.letters = await read_letters(self._log, plan.table.dead_letter_topic, tp.partition, owned.table)
             case Truncate():
                 learn = partial(learn_captured, self._registry, plan=plan)
-                done = await truncate(
-                    order, self._log, plan, owned.producer, owned.table, owned.cases, owned.memory, learn
-                )
+                done = await truncate(order, self._log, owned, learn)
                 log.info("truncated", topic=tp.topic, partition=tp.partition, published=done)
                 guard = (guard if guard.epoch == order.epoch else Guard(order.epoch)).truncated(order.position)
                 owned.letters = await read_letters(self._log, plan.table.dead_letter_topic, tp.partition, owned.table)
@@ -366,16 +336,8 @@ class DecideHandler:
         owned, plan = self._owned[tp], self._plans[tp.topic]
         memory = owned.memory.plus({outcome: 1}, guard)
         self._check_cap(memory, plan)
-        written = await owned.producer.commit(
-            outgoing + owned.cases.outgoing(cases),
-            group=DECIDE_GROUP,
-            next_offset=record.offset + 1,
-            metadata=memory.write(),
-        )
-        owned.table.put_many(held, written.get(plan.table.truth_topic))
+        await owned.commit(outgoing, memory, record.offset + 1, held, cases)
         owned.letters.supersede(held)
-        owned.cases.put_many(cases)
-        owned.memory = memory
         self._metrics.counted(plan.table.table, {outcome: 1}, {})
 
     async def _decided_alone(self, record: LogRecord) -> Held | None:
