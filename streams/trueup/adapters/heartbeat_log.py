@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from trueup.adapters.kafka_errors import from_kafka
+from trueup.adapters.kafka_records import log_records
 from trueup.model.event import LogRecord
 
 _FETCH_BYTES_MAX: Final = 1 << 20  # a beat is some 300 bytes
@@ -62,11 +63,7 @@ class HeartbeatLog:
             fetched = await self._beats.getmany(timeout_ms=int(timeout_s * 1000))
         except Exception as exc:
             raise from_kafka(exc, "reading heartbeats") from exc
-        return [
-            LogRecord(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
-            for records in fetched.values()
-            for r in records
-        ]
+        return [record for records in fetched.values() for record in log_records(records)]
 
     async def ends(self, places: Iterable[Place]) -> dict[Place, int]:
         """Where partitions end, behind everything that was written, committed or not. Raises Unreachable.

@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from trueup.adapters.kafka_errors import from_kafka
+from trueup.adapters.kafka_records import log_records
 from trueup.model.errors import Stalled
 from trueup.model.event import LogRecord
 
@@ -125,7 +126,7 @@ class TruthLog:
         """Committed records from start to end, in batches. Raises Stalled. Close it when leaving early."""
         async with aclosing(self.read_records(topic, partition, start, end)) as batches:
             async for found, _ in batches:
-                yield [LogRecord(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in found]
+                yield log_records(found)
 
     async def read_records(
         self, topic: str, partition: int, start: int, end: int, *, records_max: int | None = None

@@ -21,7 +21,7 @@ from trueup.model.event import ChangeEvent, Op
 from trueup.model.registration import ColumnVersion, Conflicts, Table, duration_ms
 from trueup.model.version import Version, epoch_of, make_version, rank_in
 
-_HINT: Final = "see both sides and decide"
+HINT: Final = "see both sides and decide"
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -109,7 +109,7 @@ def _concurrent(change: Change, held: Held, rules: ConflictRules) -> bool | Esca
         case "last_write_wins":
             if abs(newer_by) <= rules.uncertainty_us and not (event.op is Op.READ and held.origin == event.system):
                 why = "two writers changed the row too close to each other to say which is newer"
-                return Escalate(f"last write wins by {column}", why, _HINT)
+                return Escalate(f"last write wins by {column}", why, HINT)
             return newer_by > 0
         case "version_comparison":
             return _compared(change, held, newer_by, column)
@@ -119,7 +119,7 @@ def _concurrent(change: Change, held: Held, rules: ConflictRules) -> bool | Esca
         case "escalate":
             if event.op is Op.READ and held.origin == event.system:
                 return True
-            return Escalate("escalate", "two writers changed the row without knowing of each other", _HINT)
+            return Escalate("escalate", "two writers changed the row without knowing of each other", HINT)
         case policy:
             assert_never(policy)
 
@@ -127,11 +127,11 @@ def _concurrent(change: Change, held: Held, rules: ConflictRules) -> bool | Esca
 def _compared(change: Change, held: Held, newer_by: int, column: str | None) -> bool | Escalate:
     rule = f"version comparison by {column}"
     if newer_by == 0:
-        return Escalate(rule, "two writers gave different rows the same version", _HINT)
+        return Escalate(rule, "two writers gave different rows the same version", HINT)
     if change.event.op is Op.READ:
         return newer_by > 0
     if change.base_rank is None or change.base_rank < rank_in(held.version):
-        return Escalate(rule, "two writers changed the row from the same base", _HINT)
+        return Escalate(rule, "two writers changed the row from the same base", HINT)
     return True
 
 

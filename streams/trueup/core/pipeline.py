@@ -15,7 +15,7 @@ import msgspec
 from trueup.core import cases
 from trueup.core.authority import check_authority
 from trueup.core.avro_types import avro_primitive, is_array
-from trueup.core.conflicts import Change, ConflictRules, settle
+from trueup.core.conflicts import HINT, Change, ConflictRules, settle
 from trueup.core.decode import EnvelopeDecoder, decode
 from trueup.core.exact_text import ExactRow, Inexact
 from trueup.core.ordering import Guard, check_position, compare, outlived, rank_of, version_of
@@ -171,7 +171,7 @@ def _placed(
         return verdict if isinstance(verdict, Skip) else (version, verdict)
     if waiting is not None:
         if not cases.agrees(waiting, event.system, content_hash):
-            return version, Escalate(waiting.rule, waiting.reason, "see both sides and decide")
+            return version, Escalate(waiting.rule, waiting.reason, HINT)
         ranks = [rank_in(side.order) for side in waiting.sides if side.version]
         ranks += [] if held is None else [rank_in(held.version)]
         return make_version(change.epoch, change.offset, max(change.rank, *ranks)), None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trueup.model.decision import Apply, TruthRecord
-from trueup.model.event import ChangeEvent
+from trueup.model.decision import DELETED_HASH, Apply, TruthRecord
+from trueup.model.event import ChangeEvent, Op, Position
 from trueup.model.version import Version
 
 
@@ -31,4 +31,22 @@ def route(
             row_bytes=row_bytes,
             origin=origin,
         )
+    )
+
+
+def row_gone(
+    key: bytes, version: Version, commit_time_us: int, cause: str, position: Position | None = None
+) -> TruthRecord:
+    """The truth that a key is gone, where no delete of its own says so."""
+    return TruthRecord(
+        key=key,
+        version=version,
+        content_hash=DELETED_HASH,
+        op=Op.DELETE,
+        commit_time_us=commit_time_us,
+        position=position,
+        cause=cause,
+        flags=(),
+        row=None,
+        row_bytes=None,
     )

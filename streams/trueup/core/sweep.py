@@ -11,8 +11,8 @@ from collections.abc import Container, Iterable, Mapping
 from trueup.core.conflicts import again
 from trueup.core.control import CONTROL_HEADER, Sweep
 from trueup.core.decode import EPOCH_HEADER
+from trueup.core.route import row_gone
 from trueup.model.decision import DELETED_HASH, Held, TruthRecord
-from trueup.model.event import Op
 from trueup.model.version import RANK_MIN, Version, epoch_of, make_version, rank_in
 
 
@@ -38,18 +38,7 @@ def swept_keys(held: Iterable[tuple[bytes, Held]], brought: Container[bytes], ep
 
 def deletion(key: bytes, version: Version, sweep: Sweep) -> TruthRecord:
     """The truth that a key is gone."""
-    return TruthRecord(
-        key=key,
-        version=version,
-        content_hash=DELETED_HASH,
-        op=Op.DELETE,
-        commit_time_us=sweep.time_us,
-        position=None,
-        cause=f"trueup resync: epoch {sweep.epoch} did not bring the row",
-        flags=(),
-        row=None,
-        row_bytes=None,
-    )
+    return row_gone(key, version, sweep.time_us, f"trueup resync: epoch {sweep.epoch} did not bring the row")
 
 
 def restored(key: bytes, held: Held, sweep: Sweep) -> TruthRecord:

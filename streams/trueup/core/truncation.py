@@ -21,10 +21,11 @@ from trueup.core.control import Truncate, truncate_record
 from trueup.core.decode import EnvelopeDecoder, decode
 from trueup.core.ordering import Guard, check_position
 from trueup.core.pipeline import DecidePlan, decide_batch, held_of
+from trueup.core.route import row_gone
 from trueup.model.case import Case
 from trueup.model.decision import DELETED_HASH, Held, Reject, Skip, TruthRecord
 from trueup.model.errors import TableTruncated
-from trueup.model.event import ChangeEvent, LogRecord, Op
+from trueup.model.event import ChangeEvent, LogRecord
 from trueup.model.version import Version, epoch_of, make_version, offset_of, split_version
 
 _CAUSE: Final = "truncated at the source"
@@ -171,18 +172,7 @@ def version_deleted(version: Version, order: Truncate) -> Version:
 
 def deletion(key: bytes, version: Version, order: Truncate) -> TruthRecord:
     """The truth that a truncated row is gone."""
-    return TruthRecord(
-        key=key,
-        version=version,
-        content_hash=DELETED_HASH,
-        op=Op.DELETE,
-        commit_time_us=order.time_us,
-        position=order.position,
-        cause=_CAUSE,
-        flags=(),
-        row=None,
-        row_bytes=None,
-    )
+    return row_gone(key, version, order.time_us, _CAUSE, order.position)
 
 
 def keys_of(records: Iterable[LogRecord]) -> set[bytes]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import structlog
 from faust.types import TP
 
+from trueup.adapters.kafka_records import log_records
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.truth_log import TruthLog
 from trueup.core.boundary import Boundary
@@ -27,7 +28,6 @@ from trueup.model.event import LogRecord, Op
 from trueup.model.watermark import Watermark
 from trueup.model.write import Claim, CopyPlan, Replica, ReplicaBatch
 from trueup.runtime.lane import Batch
-from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import ApplyMetrics
 
 _CONNECTIONS: Final = 3  # decoding of one batch overlaps with the merge of others; more only queue on 2 cores

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 from faust.types import TP
 
+from trueup.adapters.kafka_records import log_records
 from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.truth_log import TruthLog
@@ -42,7 +43,6 @@ from trueup.runtime.captured_schemas import learn_captured, learn_kept
 from trueup.runtime.case_table import CaseTable
 from trueup.runtime.decided_records import dead_letter, outgoing_of
 from trueup.runtime.lane import Batch
-from trueup.runtime.lane_record import log_records
 from trueup.runtime.metrics import DecideMetrics
 from trueup.runtime.open_letters import read_letters
 from trueup.runtime.owned_partition import OwnedPartition

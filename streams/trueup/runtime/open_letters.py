@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from trueup.adapters.truth_log import TruthLog
 from trueup.core.dead_letters import is_newer
-from trueup.core.decode import EPOCH_HEADER
+from trueup.core.decode import epoch_of_headers
 from trueup.core.pipeline import BatchDecision
 from trueup.model.decision import Held
 from trueup.model.event import LogRecord
@@ -32,7 +32,7 @@ class OpenLetters:
         :param held: what was held of the keys of the batch before it.
         """
         if decision.dead:
-            letters = ((r.key, _epoch(dict(r.headers)), r.offset) for r, _ in decision.dead)
+            letters = ((r.key, epoch_of_headers(r) or 0, r.offset) for r, _ in decision.dead)
             self._add(letters, {**held, **decision.held})
         self.supersede(decision.held)
 
@@ -45,8 +45,7 @@ class OpenLetters:
 
     def add_records(self, records: Iterable[LogRecord], table: TruthTable) -> None:
         """Letters as their topic has them."""
-        found = [(r.key, dict(r.headers)) for r in records]
-        letters = [(key, _epoch(headers), int(headers.get("trueup.offset", b"0"))) for key, headers in found]
+        letters = [(r.key, epoch_of_headers(r) or 0, int(dict(r.headers).get("trueup.offset", b"0"))) for r in records]
         self._add(letters, table.get_many({key for key, _, _ in letters if key is not None}))
 
     def _add(self, letters: Iterable[tuple[bytes | None, int, int]], held: Mapping[bytes, Held]) -> None:
@@ -56,11 +55,6 @@ class OpenLetters:
             known = held.get(key)
             if known is None or not is_newer(known.version, epoch, offset):
                 self._open[key] = max(self._open.get(key, (0, 0)), (epoch, offset))
-
-
-def _epoch(headers: Mapping[str, bytes]) -> int:
-    text = headers.get(EPOCH_HEADER, b"")
-    return int(text) if text.isdigit() else 0
 
 
 async def read_letters(log: TruthLog, topic: str, partition: int, table: TruthTable) -> OpenLetters:

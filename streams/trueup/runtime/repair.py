@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
+from trueup.adapters.kafka_records import log_records
 from trueup.adapters.postgres_repair import Repair, RepairStatements, key_texts, repair
 from trueup.adapters.postgres_replica import connect, find_recorded
 from trueup.adapters.schema_registry import SchemaRegistry
@@ -34,7 +35,6 @@ from trueup.core.truth_codec import TruthReader
 from trueup.core.truth_of_keys import TruthOfKeys
 from trueup.core.truth_schema import captured_table
 from trueup.model.errors import Refused, TransientReplica
-from trueup.model.event import LogRecord
 from trueup.model.proof import Finding, key_of_text
 from trueup.model.registration import Copy, Project, Table
 from trueup.model.repair import KeyRepair, RepairOutcome
@@ -228,7 +228,7 @@ class _Truth:
             self._positions[partition] = max(start, end)
 
     async def _add(self, connection: Any, found: Sequence[Any]) -> None:
-        records = [LogRecord(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in found]
+        records = log_records(found)
         keys = {record.key for record in records if record.key is not None and record.value is not None}
         staged = []
         for key in keys:

@@ -1,4 +1,4 @@
-"""Records as the Kafka client gives them, as our own frozen ones: the lane's edge."""
+"""Records as the Kafka client gives them, as our own frozen ones."""
 
 from __future__ import annotations
 
