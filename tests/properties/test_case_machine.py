@@ -10,28 +10,27 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from tests.case_makers import CHECKED, Partition, decision_on
-from tests.envelopes import change, key_of, order
+from tests.case_makers import CHECKED, Partition
+from tests.envelopes import change, order
+from tests.properties.case_machine import KEY, CaseMachine
 from trueup.core.case_decision import Obeyed
 from trueup.core.cases import decode_case, encode_case
 from trueup.core.truth_codec import TruthReader
-from trueup.model.case import Case, CaseDecision
+from trueup.model.case import Case
 from trueup.model.event import LogRecord
 from trueup.model.version import offset_of
 
-KEY = key_of(1)
 AMOUNTS = st.sampled_from(["1.00", "2.00", "-1.00", "-2.00"])
 
 
-class OneKey(RuleBasedStateMachine):
+class OneKey(CaseMachine):
     """The owner writes, the log is decided, people decide."""
 
     def __init__(self) -> None:
         super().__init__()
         self.partition = Partition()
-        self.log: list[LogRecord | CaseDecision] = []
         self.epoch = 1
         self.row: dict[str, Any] | None = None
         self.copies: dict[str, Any] | None = None  # the model: the newest row that rules or people accepted
@@ -40,8 +39,6 @@ class OneKey(RuleBasedStateMachine):
             0,
             None,
         )  # the model: what a person kept out, in which epoch
-        self.seen: Case | None = None
-        self.versions: list[bytes] = []
 
     @initialize(amount=AMOUNTS)
     def begins(self, amount: str) -> None:
@@ -79,20 +76,6 @@ class OneKey(RuleBasedStateMachine):
         if published:
             self.declined = (0, None)
 
-    @precondition(lambda self: self.log)
-    @rule(data=st.data())
-    def reads_again(self, data: st.DataObject) -> None:
-        """A suffix of the log, as after lost offsets."""
-        start = data.draw(st.integers(0, len(self.log) - 1))
-        open_before = dict(self.partition.open)
-        for offset, entry in enumerate(self.log[start:], start):
-            if isinstance(entry, LogRecord):
-                batch = self.partition.decide(entry)
-                assert not batch.truths
-            else:
-                assert not isinstance(self.partition.obey(entry, offset), Obeyed)
-        assert self.partition.open == open_before
-
     @rule()
     def loses_local_state(self) -> None:
         """What is held comes back from the truth topic, without marks; cases come back from theirs."""
@@ -107,26 +90,10 @@ class OneKey(RuleBasedStateMachine):
         assert again.cases == self.partition.cases
         self.partition = again
 
-    @precondition(lambda self: self.partition.open)
-    @rule()
-    def looks(self) -> None:
-        self.seen = self.partition.case()
-
-    @precondition(lambda self: self.seen is not None)
-    @rule(take=st.sampled_from("AB"))
-    def decides(self, take: str) -> None:
-        assert self.seen is not None
-        current = self.partition.open.get(KEY)
-        decision = decision_on(self.seen, take)
-        answer = self.partition.obey(decision, len(self.log))
-        self.log.append(decision)
-        fresh = current is not None and (current.id, current.versions) == (self.seen.id, self.seen.versions)
-        assert isinstance(answer, Obeyed) is fresh
-        if isinstance(answer, Obeyed):
-            self.versions.append(answer.truth.version)
-            self.declined = (self.epoch, self.undecided) if take == "A" else (0, None)
-            self.copies = self.copies if take == "A" else self.undecided
-            self.undecided = None
+    def obeyed(self, seen: Case, take: str, answer: Obeyed) -> None:
+        self.declined = (self.epoch, self.undecided) if take == "A" else (0, None)
+        self.copies = self.copies if take == "A" else self.undecided
+        self.undecided = None
 
     @precondition(lambda self: self.row is not None)
     @rule()
@@ -137,10 +104,6 @@ class OneKey(RuleBasedStateMachine):
         was = self.partition.open.get(KEY)
         self._captured("r", self.row)
         assert was is None or KEY not in self.partition.open or self.partition.case().id == was.id
-
-    @invariant()
-    def versions_rise(self) -> None:
-        assert self.versions == sorted(set(self.versions))
 
     @invariant()
     def copies_hold_what_was_accepted(self) -> None:

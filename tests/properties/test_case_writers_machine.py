@@ -10,32 +10,27 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, rule
 
-from tests.case_makers import Partition, decision_on
-from tests.envelopes import key_of
+from tests.case_makers import Partition
+from tests.properties.case_machine import KEY, CaseMachine
 from tests.several_writers import CRM, SHOP, event, plan_of, row
 from trueup.core.case_decision import Obeyed
-from trueup.model.case import Case, CaseDecision, CaseStatus
-from trueup.model.event import LogRecord
+from trueup.model.case import Case, CaseStatus
 from trueup.model.version import offset_of
 
-KEY = key_of(1)
 PLANS = {policy: plan_of(policy) for policy in ("last_write_wins", "version_comparison", "escalate")}
 SYSTEMS = st.sampled_from([SHOP, CRM])
 CUSTOMERS = st.sampled_from(["Ada", "Grace"])  # few, so that sides come to agree
 
 
-class OneKey(RuleBasedStateMachine):
+class OneKey(CaseMachine):
     """What each database has of the key, and what is decided of it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.log: list[LogRecord | CaseDecision] = []
         self.rows: dict[str, dict[str, Any] | None] = {SHOP: None, CRM: None}
         self.truth: dict[str, Any] | None = None
-        self.seen: Case | None = None
-        self.versions: list[bytes] = []
 
     @initialize(policy=st.sampled_from(sorted(PLANS)))
     def begins(self, policy: str) -> None:
@@ -83,44 +78,12 @@ class OneKey(RuleBasedStateMachine):
         if KEY not in self.partition.open:
             self.rows[system] = self.truth
 
-    @precondition(lambda self: KEY in self.partition.open)
-    @rule()
-    def looks(self) -> None:
-        self.seen = self.partition.case()
-
-    @precondition(lambda self: self.seen is not None)
-    @rule(take=st.sampled_from("AB"))
-    def decides(self, take: str) -> None:
-        assert self.seen is not None
-        current = self.partition.open.get(KEY)
-        decision = decision_on(self.seen, take)
-        answer = self.partition.obey(decision, len(self.log))
-        self.log.append(decision)
-        fresh = current is not None and (current.id, current.versions) == (self.seen.id, self.seen.versions)
-        assert isinstance(answer, Obeyed) is fresh
-        if isinstance(answer, Obeyed):
-            taken = self.seen.sides["AB".index(take)]
-            assert answer.truth.row == (None if taken.row is None else self.partition.plan.row_json.read(taken.row))
-            assert answer.truth.origin is None
-            assert answer.case.status is CaseStatus.DECIDED
-            self.versions.append(answer.truth.version)
-            self.truth = answer.truth.row
-
-    @precondition(lambda self: self.log)
-    @rule(data=st.data())
-    def reads_again(self, data: st.DataObject) -> None:
-        open_before = dict(self.partition.open)
-        start = data.draw(st.integers(0, len(self.log) - 1))
-        for offset, entry in enumerate(self.log[start:], start):
-            if isinstance(entry, LogRecord):
-                assert not self.partition.decide(entry).truths
-            else:
-                assert not isinstance(self.partition.obey(entry, offset), Obeyed)
-        assert self.partition.open == open_before
-
-    @invariant()
-    def versions_rise(self) -> None:
-        assert self.versions == sorted(set(self.versions))
+    def obeyed(self, seen: Case, take: str, answer: Obeyed) -> None:
+        taken = seen.sides["AB".index(take)]
+        assert answer.truth.row == (None if taken.row is None else self.partition.plan.row_json.read(taken.row))
+        assert answer.truth.origin is None
+        assert answer.case.status is CaseStatus.DECIDED
+        self.truth = answer.truth.row
 
     @invariant()
     def every_side_is_another_record(self) -> None:
