@@ -18,9 +18,11 @@ import json
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, closing
+from functools import partial
 from typing import Any, Final
 
 import msgspec
+import tenacity
 
 from trueup.adapters.kafka_records import log_records
 from trueup.adapters.postgres_repair import Repair, RepairStatements, key_texts, repair
@@ -45,8 +47,13 @@ from trueup.runtime.verify_pass import PassResult
 from trueup.runtime.verify_run import HowToVerify, Verification, Verified
 
 KEYS_AT_ONCE: Final = 25  # while they are written the copy's worker waits; 5 ms a key
-_ATTEMPTS: Final = 5
-_ATTEMPT_PAUSE_S: Final = 0.5
+# A worker may hold what is wanted, or take part in a deadlock.
+_PATIENT: Final = tenacity.AsyncRetrying(
+    retry=tenacity.retry_if_exception_type(TransientReplica),
+    stop=tenacity.stop_after_attempt(5),
+    wait=tenacity.wait_fixed(0.5),
+    reraise=True,
+)
 
 OnRepaired = Callable[[int, int], None]
 """Keys done, and how many there are."""
@@ -120,22 +127,10 @@ class CopyRepair:
                 async with await connect(copy.replica, dsn, application_name=name) as reading:
                     await truth.read(reading, {})
                     for first in range(0, len(findings), KEYS_AT_ONCE):
-                        part = findings[first : first + KEYS_AT_ONCE]
-
-                        async def judged(offsets: dict[int, int], part: Sequence[Finding] = part) -> list[Repair]:
-                            await truth.read(reading, offsets)
-                            return [await truth.repair_of(finding, offsets) for finding in part]
-
-                        for attempt in range(_ATTEMPTS):
-                            try:
-                                ended += await repair(
-                                    connection, plan, truth.statements, judged, by=_who(), dry_run=dry_run
-                                )
-                                break
-                            except TransientReplica:
-                                if attempt == _ATTEMPTS - 1:
-                                    raise
-                                await asyncio.sleep(_ATTEMPT_PAUSE_S)
+                        judge = partial(truth.judge, reading, findings[first : first + KEYS_AT_ONCE])
+                        ended += await _PATIENT(
+                            repair, connection, plan, truth.statements, judge, by=_who(), dry_run=dry_run
+                        )
                         self._on_repaired(len(ended), len(findings))
                 return ended
         finally:
@@ -237,6 +232,11 @@ class _Truth:
             except (ValueError, KeyError, TypeError):
                 continue  # no key of this table
         self._known.add(records, await key_texts(connection, self._plan, self.statements, staged))
+
+    async def judge(self, connection: Any, findings: Sequence[Finding], offsets: dict[int, int]) -> list[Repair]:
+        """What is to be done with some keys, while the copy stands at these offsets."""
+        await self.read(connection, offsets)
+        return [await self.repair_of(finding, offsets) for finding in findings]
 
     async def repair_of(self, finding: Finding, offsets: dict[int, int]) -> Repair:
         """What is to be done with a key, while the copy stands at these offsets."""
