@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from trueup.adapters.kafka_consumer import log_records, stop_consumer
 from trueup.adapters.kafka_errors import from_kafka
-from trueup.adapters.kafka_records import log_records
 from trueup.model.event import LogRecord
 
 _FETCH_BYTES_MAX: Final = 1 << 20  # a beat is some 300 bytes
@@ -38,9 +37,8 @@ class HeartbeatLog:
             for tp in self._topics:
                 beats.seek(tp, min(starts.get(tp.topic, found[tp]), found[tp]))
         except BaseException as exc:
-            await asyncio.sleep(0)  # aiokafka cannot stop a consumer whose tasks had no turn yet
-            await beats.stop()
-            await ends.stop()
+            await stop_consumer(beats)
+            await stop_consumer(ends)
             raise from_kafka(exc, "connecting to heartbeat topics") if isinstance(exc, Exception) else exc from exc
         self._beats, self._ends = beats, ends
 
@@ -85,4 +83,4 @@ class HeartbeatLog:
         beats, ends, self._beats, self._ends = self._beats, self._ends, None, None
         for consumer in (beats, ends):
             if consumer is not None:
-                await consumer.stop()
+                await stop_consumer(consumer)

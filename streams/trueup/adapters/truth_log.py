@@ -14,8 +14,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
+from trueup.adapters.kafka_consumer import log_records, stop_consumer
 from trueup.adapters.kafka_errors import from_kafka
-from trueup.adapters.kafka_records import log_records
 from trueup.model.errors import Stalled
 from trueup.model.event import LogRecord
 
@@ -44,7 +44,7 @@ class TruthLog:
                 await consumer.start()
                 await admin.start()
             except Exception as exc:
-                await _stop(consumer)
+                await stop_consumer(consumer)
                 await admin.close()
                 raise from_kafka(exc, "connecting") from exc
             self._offsets, self._admin = consumer, admin
@@ -52,7 +52,7 @@ class TruthLog:
     async def stop(self) -> None:
         consumer, admin, self._offsets, self._admin = self._offsets, self._admin, None, None
         if consumer is not None:
-            await _stop(consumer)
+            await stop_consumer(consumer)
         if admin is not None:
             await admin.close()
 
@@ -163,14 +163,4 @@ class TruthLog:
         except Exception as exc:
             raise from_kafka(exc, f"reading {topic}/{partition}") from exc
         finally:
-            await _stop(consumer)
-
-
-async def _stop(consumer: AIOKafkaConsumer) -> None:
-    """Stops a consumer without a group, however young it is.
-
-    aiokafka 0.14 cancels a task of the consumer and awaits it; one that had no turn yet answers with CancelledError,
-    which the caller would take for its own. One turn of the loop lets it begin.
-    """
-    await asyncio.sleep(0)
-    await consumer.stop()
+            await stop_consumer(consumer)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 from faust.types import TP
 
-from trueup.adapters.kafka_records import log_records
+from trueup.adapters.kafka_consumer import log_records
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.truth_log import TruthLog
 from trueup.core.boundary import Boundary

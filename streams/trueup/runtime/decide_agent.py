@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from faust.types import TP
 
-from trueup.adapters.kafka_records import log_records
+from trueup.adapters.kafka_consumer import log_records
 from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.truth_log import TruthLog

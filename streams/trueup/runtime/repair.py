@@ -24,7 +24,7 @@ from typing import Any, Final
 import msgspec
 import tenacity
 
-from trueup.adapters.kafka_records import log_records
+from trueup.adapters.kafka_consumer import log_records
 from trueup.adapters.postgres_repair import Repair, RepairStatements, key_texts, repair
 from trueup.adapters.postgres_replica import connect, find_recorded
 from trueup.adapters.schema_registry import SchemaRegistry
