@@ -6,56 +6,52 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
+import msgspec
+
 from trueup.adapters.truth_log import TruthLog
 from trueup.core.capture_topic import CaptureLog, log_problem, made_anew, probes
-from trueup.core.control import is_control
-from trueup.model.decision import Held
+from trueup.core.control import Truncate, is_control, order_of
+from trueup.core.ordering import Guard
+from trueup.core.pipeline import DecidePlan, decided_alone
+from trueup.model.decision import DELETED_HASH, Held, Reject
 from trueup.model.event import LogRecord
-from trueup.model.registration import Table
 from trueup.model.version import epoch_of, offset_of
 from trueup.runtime.partition_memory import PartitionMemory
+from trueup.runtime.truncate_run import Learn, boundary_of
 from trueup.runtime.truth_table import TruthTable
 
 _PROBES: Final = 8  # one would do, unless a row was written back as it had been; arbitrary
 _SCAN_KEYS: Final = 20_000
 
-Decided = Callable[[LogRecord], Awaitable[Held | None]]
-
 
 async def check_capture(
     log: TruthLog,
-    table: Table,
+    plan: DecidePlan,
     found: CaptureLog,
     committed: int | None,
     memory: PartitionMemory,
     truths: TruthTable,
-    decided: Decided,
+    learn: Learn,
 ) -> int:
     """Where reading starts. Raises TopicChanged.
 
     Kafka deletes a group's offsets together with a topic. Without a committed offset the truth itself is the witness:
     the records its newest versions name must be there, and be decided as they were. (Keys alone prove nothing: rows
     written again in the same order lie at the same offsets.)
-
-    Of a table with several writers only the key is asked: a version there follows from what was held, and the truth
-    that a loser got stands at the loser's offset.
-
-    :param decided: what a record taken by itself would make of its key.
     """
-    problem = log_problem(table, found, committed, memory.topic)
+    problem = log_problem(plan.table, found, committed, memory.topic)
     if problem is not None:
         raise problem
     if committed is not None:
         return committed
+    capture = _Capture(log, plan, found, learn)
     for key, held in probes(await _newest(truths)):
-        offset = offset_of(held.version)
-        again = None if table.several_writers else decided
-        if offset >= found.end or not await _holds(log, table.capture_topic, found.partition, key, held, again):
-            raise made_anew(table, found.partition, offset)
+        if not await capture.holds(key, held):
+            raise made_anew(plan.table, found.partition, offset_of(held.version))
     return found.begin
 
 
@@ -68,20 +64,62 @@ async def _newest(truths: TruthTable) -> list[tuple[bytes, Held]]:
     return newest
 
 
-async def _holds(log: TruthLog, topic: str, partition: int, key: bytes, held: Held, decided: Decided | None) -> bool:
-    offset = offset_of(held.version)
-    async with aclosing(log.records(topic, partition, offset, offset + 1)) as batches:
-        async for records in batches:
-            for record in records[:1]:
-                if record.offset != offset:
-                    return False
-                if (
-                    is_control(record) or record.key is None
-                ):  # a truncate has no key: what it deleted stands at its offset
+class _Capture(msgspec.Struct, frozen=True):
+    """A capture partition that is asked for what the truth names.
+
+    :param learn: makes the schemas of records known to the plan.
+    """
+
+    log: TruthLog
+    plan: DecidePlan
+    found: CaptureLog
+    learn: Learn
+
+    async def holds(self, key: bytes, held: Held) -> bool:
+        """Whether what is held of a key was decided from this log."""
+        offset = offset_of(held.version)
+        async with aclosing(self._records(offset, min(offset + 1, self.found.end))) as records:
+            async for record in records:
+                if record.offset == offset and await self._says(record, key, held):
                     return True
-                if decided is None:
-                    return record.key == key
-                again = await decided(record)
-                same = again is not None and (again.version, again.content_hash) == (held.version, held.content_hash)
-                return same and record.key == key
-    return False
+                break
+        return held.content_hash == DELETED_HASH and await self._truncated_at(offset)
+
+    async def _says(self, record: LogRecord, key: bytes, held: Held) -> bool:
+        """Whether a record by itself says what is held of a key.
+
+        Of a table with several writers only the key is asked: a version there follows from what was held, and the
+        truth that a loser got stands at the loser's offset.
+        """
+        if is_control(record):  # a sweep and a truncate have no key: what they deleted stands at their offset
+            return record.key in {None, key} and not isinstance(self._order_of(record), Reject)
+        if record.key != key:
+            return False
+        if self.plan.table.several_writers:
+            return True
+        await self.learn([record])
+        again = decided_alone(record, self.plan)
+        return again is not None and (again.version, again.content_hash) == (held.version, held.content_hash)
+
+    async def _truncated_at(self, offset: int) -> bool:
+        """Whether a truncate deletes under the version of this offset, at which no record says so: then its control
+        record lies behind, and the truncate would stand here (`core.truncation.Settled`)."""
+        async with aclosing(self._records(offset, self.found.end)) as records:
+            async for record in records:
+                order = self._order_of(record) if is_control(record) else None
+                if not isinstance(order, Truncate):
+                    continue
+                boundary = await boundary_of(order, self.log, record.topic, record.partition, self.plan, self.learn)
+                if offset in {boundary, boundary - 1}:
+                    return True
+        return False
+
+    def _order_of(self, record: LogRecord) -> object:
+        return order_of(record, Guard(), self.found.topic.encode())
+
+    async def _records(self, start: int, end: int) -> AsyncGenerator[LogRecord, None]:
+        batches = self.log.records(self.plan.table.capture_topic, self.found.partition, start, end)
+        async with aclosing(batches):
+            async for records in batches:
+                for record in records:
+                    yield record

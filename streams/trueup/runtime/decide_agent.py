@@ -27,7 +27,7 @@ from trueup.core.control import DecisionOrder, Sweep, Truncate, order_of, segmen
 from trueup.core.decode import truncate_event
 from trueup.core.evolution import key_change
 from trueup.core.ordering import Guard
-from trueup.core.pipeline import DecidePlan, decide_batch, decided_alone, held_of
+from trueup.core.pipeline import DecidePlan, decide_batch, held_of
 from trueup.core.truncation import Ordered, orders_of
 from trueup.core.watermark import marker_headers, marker_key
 from trueup.model.case import Case
@@ -134,7 +134,8 @@ class DecideHandler:
             self._metrics.recovered(plan.table.table, read, seconds)
             begin, end = await self._log.bounds(tp.topic, tp.partition)
             found = CaptureLog(topic=topics.capture, partition=tp.partition, begin=begin, end=end)
-            start = await check_capture(self._log, plan.table, found, offset, memory, table, self._decided_alone)  # 4
+            learn = partial(learn_captured, self._registry, plan=plan)
+            start = await check_capture(self._log, plan, found, offset, memory, table, learn)  # 4
             letters = await read_letters(self._log, plan.table.dead_letter_topic, tp.partition, table)
         except BaseException:
             if table is not None:
@@ -339,12 +340,6 @@ class DecideHandler:
         await owned.commit(outgoing, memory, record.offset + 1, held, cases)
         owned.letters.supersede(held)
         self._metrics.counted(plan.table.table, {outcome: 1}, {})
-
-    async def _decided_alone(self, record: LogRecord) -> Held | None:
-        """What a record makes of its key where nothing is held."""
-        plan = self._plans[record.topic]
-        await learn_captured(self._registry, [record], plan)
-        return decided_alone(record, plan)
 
     def _check_cap(self, memory: PartitionMemory, plan: DecidePlan) -> None:
         cap = self._settings.worker.dead_letters_per_table_max

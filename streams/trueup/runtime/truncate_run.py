@@ -68,6 +68,13 @@ async def truncate(order: Truncate, log: TruthLog, owned: OwnedPartition, learn:
     return await owned.publish_all(gone(), {}, order.offset)
 
 
+async def boundary_of(
+    order: Truncate, log: TruthLog, topic: str, partition: int, plan: DecidePlan, learn: Learn
+) -> int:
+    """The offset before which a truncate would stand in a partition."""
+    return (await _since(order, log, topic, partition, plan, learn))[0]
+
+
 async def _since(
     order: Truncate, log: TruthLog, topic: str, partition: int, plan: DecidePlan, learn: Learn
 ) -> tuple[int, list[LogRecord]]:
