@@ -158,11 +158,11 @@ class Shop:
         self._streamed[partition].append(truncate.record)
         self._truncated = True
         records.append(truncate)
-        touched = set[int]()
+        later = list[Captured]()
         for number in range(rng.choice((0, 1, 2, 4))):
-            order_id = rng.choice(self._keys)
-            touched.add(order_id)
-            records += self._change(order_id, (self._commit, lsn + 20 + number))
+            later += self._change(rng.choice(self._keys), (self._commit, lsn + 20 + number))
+        touched = {captured.effect.order_id for captured in later if captured.effect is not None}
+        records += later
         sent_at = (self._commit, lsn + 35)
         for row in read_before if rng.random() < 0.5 else ():
             if row[0] not in touched:
