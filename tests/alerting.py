@@ -13,10 +13,11 @@ from trueup.adapters.project_files import read_project
 from trueup.core.registration_rules import problems_of
 from trueup.core.window_edges import edges_of
 from trueup.model.registration import Project
+from trueup.runtime.breaker import Breaker
 from trueup.runtime.capture_metrics import CaptureMetrics
 from trueup.runtime.metrics import ApplyMetrics, DecideMetrics
 from trueup.runtime.outages import Outages
-from trueup.runtime.process_metrics import ProcessMetrics, register_process
+from trueup.runtime.process_metrics import BreakerMetrics, ProcessMetrics, register_process
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,6 +57,7 @@ def registries(project: Project, state_dir: Path) -> list[CollectorRegistry]:
         registry = CollectorRegistry()
         copied = [table.table for table, _ in project.tables_copied_to(replica)]
         ApplyMetrics(registry, copied, replica, edges_of(project))
+        registry.register(BreakerMetrics(Breaker(f"replica {replica}")))
         applying.append(registry)
     for registry in (decide, capture, *applying):
         about = ProcessMetrics(kind="k", name="n", replica="r", state_dir=state_dir, outages=Outages())

@@ -10,6 +10,7 @@ from typing import Any
 from faust.types import TP
 
 from trueup.model.errors import Retryable, Unreachable
+from trueup.runtime.breaker import Breaker
 from trueup.runtime.lane import Batch, Lane
 
 ORDERS_0, ORDERS_1 = TP("shop.public.orders", 0), TP("shop.public.orders", 1)
@@ -115,8 +116,8 @@ class FakeConsumer:
         self.wakes += 1
 
 
-def made(handler: FakeHandler) -> tuple[Lane, FakeConsumer]:
-    lane, consumer = Lane(handler), FakeConsumer()
+def made(handler: FakeHandler, breaker: Breaker | None = None) -> tuple[Lane, FakeConsumer]:
+    lane, consumer = Lane(handler, breaker=breaker), FakeConsumer()
     fake: Any = consumer
     lane.consumer = fake
     return lane, consumer

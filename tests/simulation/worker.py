@@ -33,6 +33,7 @@ from trueup.model.registration import Table
 from trueup.model.settings import Settings
 from trueup.runtime import lane as lane_module
 from trueup.runtime.apply_agent import ApplyHandler
+from trueup.runtime.breaker import Breaker
 from trueup.runtime.decide_agent import DecideHandler, TableTopics
 from trueup.runtime.lane import Handler, Lane
 from trueup.runtime.watermarks import Watermarks
@@ -128,10 +129,17 @@ class Parts:
             _METRICS,
             now_us=lambda: 0,
         )
-        return self._worker(process, group, self.apply_handler(handler))
+        return self._worker(process, group, self.apply_handler(handler), breaker=Breaker(f"replica {replica}"))
 
-    def _worker(self, process: Process, group: Group, handler: Handler, watermarks: Watermarks | None = None) -> Worker:
-        lane = Lane(handler)
+    def _worker(
+        self,
+        process: Process,
+        group: Group,
+        handler: Handler,
+        watermarks: Watermarks | None = None,
+        breaker: Breaker | None = None,
+    ) -> Worker:
+        lane = Lane(handler, breaker=breaker)
         rows_max = self.rng.choice((1, 3, 8, 50))
         consumer = SimulatedConsumer(self.log, group, process, lane, rows_max)
         return Worker(process, lane, consumer, keeps_hold=self.keeps_hold, watermarks=watermarks)

@@ -216,7 +216,7 @@ def _table() -> tuple[Panel, ...]:
 
 
 def _replica() -> tuple[Panel, ...]:
-    of = '{replica=~"$replica"}'
+    of, part = '{replica=~"$replica"}', '{part=~"replica ($replica)"}'
     return (
         Panel(
             title="Age of what it shows, in windows",
@@ -248,6 +248,11 @@ def _replica() -> tuple[Panel, ...]:
             says="Failures that were tried again: the replica was away, locked or busy.",
             queries={"{{replica}} {{error_class}}": _rate("trueup_retries_total", "replica, error_class", of)},
             unit="cps",
+        ),
+        Panel(
+            title="Breaker",
+            says="Open: the replica is away, and partitions wait. Half-open: one asks whether it is back.",
+            queries={"{{part}} {{state}}": f"max by (part, state) (trueup_breaker_state{part}) == 1"},
         ),
         Panel(
             title="Records per batch",

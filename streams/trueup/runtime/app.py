@@ -13,6 +13,7 @@ import faust.streams
 from trueup.model.errors import BrokenInvariant
 from trueup.model.settings import Settings
 from trueup.runtime.batch_lane import BatchSchema, BatchTransport
+from trueup.runtime.breaker import Breaker
 from trueup.runtime.lane import Handler, Lane
 from trueup.runtime.outages import Outages
 
@@ -46,12 +47,19 @@ def check_runtime() -> None:
 
 
 def build_app(
-    app_id: str, topics: Iterable[str], handler: Handler, settings: Settings, datadir: Path, outages: Outages
+    app_id: str,
+    topics: Iterable[str],
+    handler: Handler,
+    settings: Settings,
+    datadir: Path,
+    outages: Outages,
+    breaker: Breaker | None = None,
 ) -> LaneApp:
     """A worker's app: one agent per topic, each handing whole batches to the lane.
 
     :param app_id: Faust's app id is the consumer group.
     :param outages: of the worker: what its partitions wait for.
+    :param breaker: of the part that the handler takes partitions over at.
     """
     check_runtime()
     kafka = settings.kafka
@@ -79,7 +87,7 @@ def build_app(
         debug=False,
     )
     app.transport = BatchTransport(app.conf.broker_consumer, app)
-    app.lane = Lane(handler, outages)
+    app.lane = Lane(handler, outages, breaker)
     app.batch_rows_max = settings.worker.batch_rows_max
     for name in topics:
         _add_agent(app, name)

@@ -6,6 +6,7 @@ Only this file changes a partition's state. `runtime.batch_lane` is how Faust's 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
@@ -14,6 +15,7 @@ import structlog
 from faust.types import TP
 
 from trueup.model.errors import Retryable, Stop
+from trueup.runtime.breaker import Breaker
 from trueup.runtime.outages import Outages
 from trueup.runtime.process_exit import exit_process
 
@@ -95,11 +97,15 @@ class PartitionState:
 
 
 class Lane:
-    """The partitions of one worker and what happens to them."""
+    """The partitions of one worker and what happens to them.
 
-    def __init__(self, handler: Handler, outages: Outages | None = None) -> None:
+    :param breaker: of the part that `handler.prepare` takes partitions over at.
+    """
+
+    def __init__(self, handler: Handler, outages: Outages | None = None, breaker: Breaker | None = None) -> None:
         self.handler = handler
         self.outages = outages or Outages()
+        self.breaker = breaker
         self.on_retry: Callable[[Retryable], None] = lambda _: None  # for metrics, as is the next
         self.on_assigned: Callable[[], None] = lambda: None
         self.partitions: dict[TP, PartitionState] = {}
@@ -159,6 +165,8 @@ class Lane:
         except BaseException as exc:
             exit_process(exc)
         else:
+            if self.breaker is not None:
+                self.breaker.answered()
             if state.named is not None:
                 log.info("partition goes on", partition=_name(batch.tp), after_failures=state.process_failures)
             state.position, state.in_flight, state.process_failures = batch.end, None, 0
@@ -179,12 +187,17 @@ class Lane:
         self.on_retry(exc)
         state.trouble, state.named = exc, exc.primary
         delay_s = min(_BACKOFF_S_MAX, _BACKOFF_S_FIRST * 2 ** min(failures - 1, 10))
+        if self.breaker is not None and self.breaker.concerns(exc):
+            self.breaker.failed()
+            if not state.process_failures:
+                delay_s = 0.0  # it waits for its turn; after a batch that failed, for longer and longer besides
         state.task = asyncio.create_task(self._prepare(tp, state, delay_s), name=f"prepare-{tp.topic}-{tp.partition}")
 
     async def _prepare(self, tp: TP, state: PartitionState, delay_s: float = 0.0) -> None:
         try:
             await asyncio.sleep(delay_s)
-            position = await self.handler.prepare(tp)
+            async with self.breaker.asking() if self.breaker is not None else contextlib.nullcontext():
+                position = await self.handler.prepare(tp)
         except asyncio.CancelledError:
             raise
         except Retryable as exc:

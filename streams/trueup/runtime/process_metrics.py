@@ -13,6 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from trueup import __version__
+from trueup.runtime.breaker import Breaker, State
 from trueup.runtime.outages import Outages
 
 
@@ -43,6 +44,26 @@ class ProcessMetrics(Collector):
         usage = shutil.disk_usage(next(path for path in (self._state_dir, *self._state_dir.parents) if path.exists()))
         yield GaugeMetricFamily("trueup_state_disk_size_bytes", "Size of the disk of the state folder.", usage.total)
         yield GaugeMetricFamily("trueup_state_disk_free_bytes", "Free on the disk of the state folder.", usage.free)
+
+
+class BreakerMetrics(Collector):
+    """Of the breaker of an apply worker."""
+
+    def __init__(self, breaker: Breaker) -> None:
+        self._breaker = breaker
+
+    def collect(self) -> Iterator[Metric]:
+        state = GaugeMetricFamily(
+            "trueup_breaker_state", "1 for the state that the breaker of a part is in.", labels=["part", "state"]
+        )
+        for one in State:
+            state.add_metric([self._breaker.part, one], float(self._breaker.state is one))
+        yield state
+        opened = CounterMetricFamily(
+            "trueup_breaker_opened", "How often the breaker of a part opened.", labels=["part"]
+        )
+        opened.add_metric([self._breaker.part], self._breaker.opened)
+        yield opened
 
 
 def register_process(registry: CollectorRegistry, metrics: ProcessMetrics) -> None:

@@ -26,11 +26,13 @@ from trueup.model.settings import Settings
 from trueup.model.topic import TopicFacts
 from trueup.runtime.app import build_app
 from trueup.runtime.apply_agent import ApplyHandler, ApplyTable
+from trueup.runtime.breaker import Breaker
 from trueup.runtime.decide_agent import DecideHandler, TableTopics
 from trueup.runtime.lane_worker import run_lane
 from trueup.runtime.metrics import ApplyMetrics, DecideMetrics
 from trueup.runtime.part_probes import Probe
 from trueup.runtime.partition_memory import DECIDE_GROUP, topic_identity
+from trueup.runtime.process_metrics import BreakerMetrics
 from trueup.runtime.truth_schema_file import read_truth_schema, truth_schema_path
 from trueup.runtime.watermarks import Watermarks
 from trueup.runtime.worker import Worker
@@ -184,11 +186,14 @@ async def run_apply(
             registry,
             metrics,
         )
-        app = build_app(apply_group(replica), tables, handler, settings, worker.state_dir / "faust", worker.outages)
+        breaker = Breaker(f"replica {replica}")
+        worker.registry.register(BreakerMetrics(breaker))
+        faust_dir = worker.state_dir / "faust"
+        app = build_app(apply_group(replica), tables, handler, settings, faust_dir, worker.outages, breaker)
         probes: dict[str, Probe] = {
             "kafka": log.ping,
             "registry": partial(asyncio.to_thread, registry.ping),
-            f"replica {replica}": handler.ping,
+            breaker.part: handler.ping,
         }
         await run_lane(worker, app, metrics, {table.truth_topic: table.table for table, _ in copies}, probes)
         await handler.close()
