@@ -63,6 +63,8 @@ def replica_full(rig: Rig, dice: random.Random, report: Report) -> None:
         connection.execute(f"CREATE TABLESPACE small LOCATION '{disk}'".encode())
         try:
             _moved(connection, target, "small")
+            # Else updates may find room in pages of the table, and nobody meets the full disk.
+            _with_its_lock(connection, f"VACUUM (FULL) {target}", f"{target} has no free room left")
             noticed = log.stat().st_size
             filler = disk / "filler"
             _fill(filler)
@@ -108,17 +110,22 @@ def _small_disk(rig: Rig) -> Iterator[Path]:
 
 
 def _moved(connection: psycopg.Connection[tuple[object, ...]], target: str, space: str) -> None:
-    """The table with its values out of line. Its writers and readers are busy, so the lock may take some attempts."""
+    """The table with its values out of line."""
+    _with_its_lock(connection, f"ALTER TABLE {target} SET TABLESPACE {space}", f"{target} moves to {space}")
+
+
+def _with_its_lock(connection: psycopg.Connection[tuple[object, ...]], statement: str, what: str) -> None:
+    """Writers and readers of the table are busy, so its lock may take some attempts."""
     connection.execute("SET lock_timeout = '10s'")
 
-    def moved() -> bool:
+    def done() -> bool:
         try:
-            connection.execute(f"ALTER TABLE {target} SET TABLESPACE {space}".encode())
+            connection.execute(statement.encode())
         except psycopg.errors.LockNotAvailable as error:
             raise AssertionError(str(error)) from error
         return True
 
-    eventually(moved, within_s=NOTICED_WITHIN_S, what=f"{target} moves to {space}")
+    eventually(done, within_s=NOTICED_WITHIN_S, what=what)
 
 
 def _fill(filler: Path) -> None:
