@@ -119,8 +119,12 @@ integration: setup ## Tests on the real local stack
 MINUTES ?= 10
 
 .PHONY: idle
-idle: setup ## Ten idle minutes with exactly-once: no worker exits, all stay ready; MINUTES=10
+idle: setup ## Ten idle minutes: all stay ready and fresh, no alert; then a worker stands still, and there is one; MINUTES=10
 	MINUTES=$(MINUTES) $(BIN)/pytest $(PYTEST_ARGS) -m soak --require-servers tests/soak/test_idle.py
+
+.PHONY: replica-away
+replica-away: setup ## One replica is stopped under 500 changes/s: the others keep their windows, it catches up; MINUTES=10
+	MINUTES=$(MINUTES) $(BIN)/pytest $(PYTEST_ARGS) -m soak --require-servers tests/soak/test_replica_away.py
 
 # How many snapshots are compared: make freshness READINGS=2000
 READINGS ?= 10000

@@ -19,8 +19,7 @@ from trueup.stack.part import Part
 from trueup.stack.process import Launch, ServerProcess
 from trueup.stack.settings import LOOPBACK, StackSettings, alertmanager_port, prometheus_port
 
-SCRAPE_S: Final = 5
-_SCRAPE_TIMEOUT_S: Final = 3
+SCRAPE_S: Final = 1  # an alarm cannot come before the second scrape after a window is over
 _REQUEST_TIMEOUT_S: Final = 2.0
 _HEAD: Final = "Written by trueup stack up; written anew at each start."
 _PROGRAM: Final = "prometheus"
@@ -123,7 +122,7 @@ def prometheus_settings(settings: StackSettings) -> Mapping[str, Any]:
     return {
         "global": {
             "scrape_interval": f"{SCRAPE_S}s",
-            "scrape_timeout": f"{_SCRAPE_TIMEOUT_S}s",
+            "scrape_timeout": f"{SCRAPE_S}s",
             "evaluation_interval": f"{SCRAPE_S}s",
         },
         "rule_files": [str(observed.rules_file)],
