@@ -15,7 +15,7 @@ from trueup.core.status_problems import Problem, Scope, difference_problems, unr
 from trueup.core.status_view import CopyLine, Filling, StatusView, worst_first
 from trueup.runtime.status_screen import svg
 
-PICTURE = Path(__file__).parent.parent / "infra" / "status.svg"
+PICTURE = Path(__file__).with_suffix(".svg")
 WORKERS = {("decide", ""): "decide", ("apply", "warehouse"): "apply-warehouse", ("apply", "shop"): "apply-shop"}
 
 PROBLEMS = [
