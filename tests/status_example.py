@@ -1,21 +1,13 @@
-"""An invented look at twelve copies on a bad night, for the tests of the screen and for its picture in the README.
-
-`python -m tests.status_example` writes the picture. Its numbers were chosen, not measured.
-"""
+"""An invented look at twelve copies on a bad night, for the tests of the screen: every state is there."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
 
 import msgspec
 
 from trueup.core.copy_state import CopyLook, copy_state, next_command
 from trueup.core.status_problems import Problem, Scope, difference_problems, unready
 from trueup.core.status_view import CopyLine, Filling, StatusView, worst_first
-from trueup.runtime.status_screen import svg
 
-PICTURE = Path(__file__).with_suffix(".svg")
 WORKERS = {("decide", ""): "decide", ("apply", "warehouse"): "apply-warehouse", ("apply", "shop"): "apply-shop"}
 
 PROBLEMS = [
@@ -89,7 +81,3 @@ def view_of(looks: list[CopyLook], problems: list[Problem]) -> StatusView:
 
 
 EXAMPLE = view_of(LOOKS, PROBLEMS)
-
-if __name__ == "__main__":
-    PICTURE.write_text(svg(EXAMPLE), encoding="utf-8")
-    sys.stdout.write(f"{PICTURE.name}\n")

@@ -5,7 +5,8 @@ import xml.etree.ElementTree as ET
 import pytest
 from rich.console import Console
 
-from tests.status_example import EXAMPLE, PICTURE, look, view_of
+from tests.rules.checkout import ROOT
+from tests.status_example import EXAMPLE, look, view_of
 from trueup.core.status_problems import Problem
 from trueup.core.status_view import StatusView
 from trueup.runtime.status_screen import PROBLEMS_MAX, screen, svg
@@ -104,6 +105,6 @@ def test_the_picture_has_every_line_and_names_no_host(wide: bool) -> None:
 
 
 def test_the_picture_of_the_readme_names_no_host() -> None:
-    picture = PICTURE.read_text(encoding="utf-8")
+    picture = (ROOT / "infra" / "status.svg").read_text(encoding="utf-8")
     assert ET.fromstring(picture).tag.endswith("svg")  # noqa: S314 - a file of this repository
     assert hosts_named(picture) == []
