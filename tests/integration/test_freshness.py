@@ -22,7 +22,7 @@ from trueup.stack.credentials import SUPERUSER, dsn, load_credentials
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-READINGS = 2_000
+READINGS = 1_000
 WINDOW_S = 5.0
 
 
