@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import closing
 from datetime import datetime
 
 import httpx
@@ -47,7 +48,6 @@ def test_nothing_happens_while_nothing_is_written(observed: Observed) -> None:
     assert workers is not None
     entries = [json.loads(path.read_text()) for path in (pipeline.folder.state_dir / "workers").glob("*.json")]
     assert len(entries) == 5, entries
-    connect = KafkaConnect(f"http://127.0.0.1:{PORT_BASE + 10}")
     asked = {(line["table"], line["replica"]) for line in pipeline.json("status")["tables"]}
 
     def all_well() -> bool:
@@ -56,10 +56,11 @@ def test_nothing_happens_while_nothing_is_written(observed: Observed) -> None:
             assert answer.status_code == 200, f"{entry['name']}: {answer.text}"
         assert sorted(workers.pids()) == sorted(entry["pid"] for entry in entries), "a worker was started again"
         assert workers.ended_by_themselves == []
-        for system in ("shop", "warehouse"):
-            status = connect.status(connector_name(system))
-            assert status is not None
-            assert status.running, status
+        with closing(KafkaConnect(f"http://127.0.0.1:{PORT_BASE + 10}")) as connect:
+            for system in ("shop", "warehouse"):
+                status = connect.status(connector_name(system))
+                assert status is not None
+                assert status.running, status
         copies = freshness(pipeline)
         assert copies.keys() == asked
         assert not (stale := [copy for copy, (as_of, fresh) in copies.items() if as_of is None or fresh is False]), (
@@ -90,7 +91,6 @@ def test_nothing_happens_while_nothing_is_written(observed: Observed) -> None:
     pipeline.converged(30)
     verified = pipeline.trueup("verify", "--json")
     assert verified.returncode == 0, verified.stdout + verified.stderr
-    connect.close()
 
 
 @pytest.mark.parametrize("replica", ["warehouse"])

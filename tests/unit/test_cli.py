@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
 import trueup.demo.run
+from tests.status_example import EXAMPLE, look, view_of
+from trueup.core.status_view import StatusView
+from trueup.demo.commands import Status
 from trueup.demo.options import DemoOptions
 from trueup.model.errors import Refused
 from trueup.runtime.cli import app
@@ -84,3 +88,58 @@ def test_what_the_demo_refuses_is_text_and_exit_2(monkeypatch: pytest.MonkeyPatc
     assert "precious" in ended.stderr
     assert "--state-dir" in ended.stderr
     assert ended.stdout == ""
+
+
+def statuses(monkeypatch: pytest.MonkeyPatch, view: StatusView) -> None:
+    """Every status from now on finds this; no server is asked."""
+    for name, answer in {"open_project": (None, None), "open_secrets": None, "read_status": view}.items():
+        monkeypatch.setattr(f"trueup.runtime.cli_status.{name}", lambda *_, found=answer: found)
+
+
+@pytest.mark.parametrize(
+    ("view", "code"),
+    [
+        (view_of([look("orders", "reporting"), look("stock", "shop", age_s=None, to_apply=7)], []), 0),
+        (view_of([look("orders", "reporting", age_s=6)], []), 1),
+        (EXAMPLE, 1),
+        (msgspec.structs.replace(EXAMPLE, unreachable=["replica archive"]), 2),
+    ],
+)
+def test_status_ends_with_what_it_found(monkeypatch: pytest.MonkeyPatch, view: StatusView, code: int) -> None:
+    statuses(monkeypatch, view)
+    for arguments in ([], ["--json"], ["--wide"]):
+        ended = trueup_command("status", *arguments)
+        assert ended.exit_code == code, ended.output
+        assert ("cannot reach" in ended.stderr) is bool(view.unreachable)
+
+
+def test_status_without_a_terminal_breaks_no_name_and_begins_with_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    long = view_of([look("t" * 40, "r" * 40, age_s=6)], EXAMPLE.problems)
+    statuses(monkeypatch, long)
+    ended = trueup_command("status", "--wide")
+    assert ended.stdout.startswith('! cannot reach "replica archive"')
+    assert f"{'t' * 40}  {'r' * 40}" in ended.stdout
+    assert "2180 coalesced, 14 unchanged" in ended.stdout
+
+
+def test_status_as_json_says_the_state_and_the_next_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses(monkeypatch, EXAMPLE)
+    seen = msgspec.json.decode(trueup_command("status", "--json").stdout)
+    lines = {(line["table"], line["replica"]): line for line in seen["tables"]}
+    stuck, away = lines["customers", "reporting"], lines["orders", "archive"]
+    assert (stuck["state"], stuck["next"]) == ("stuck", "trueup worker apply reporting")
+    assert (away["state"], away["applied"], away["lag"], away["filling"]) == ("unknown", None, None, None)
+    assert msgspec.convert(seen, Status).lag is None, "the demo reads it, and a part does not say"
+    assert {"what", "next"} <= seen["problems"][0].keys()
+
+
+def test_status_writes_its_picture_whatever_else_it_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    statuses(monkeypatch, EXAMPLE)
+    for name, arguments in {"a.svg": (), "b.svg": ("--json",)}.items():
+        assert trueup_command("status", "--svg", str(tmp_path / name), *arguments).exit_code == 1
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith("<svg")
+    ended = trueup_command("status", "--svg", str(tmp_path / "none" / "c.svg"))
+    assert ended.exit_code == 2
+    assert "cannot write" in ended.stderr

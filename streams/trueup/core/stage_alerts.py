@@ -24,8 +24,9 @@ def stage_group() -> RuleGroup:
         rules=(
             Alert(
                 alert="TrueUpNoProgress",
-                # Idle is lag 0. A partition that is not worked on has no lag: that is recovery, or stopped.
-                expr=f"sum by ({_PLACE}) (trueup_lag_records) > 0\n"
+                # Idle is lag 0 now and then: markers come all the time, and one may lie there at a scrape. A partition
+                # that is not worked on has no lag: that is recovery, or stopped.
+                expr=f"sum by ({_PLACE}) (min_over_time(trueup_lag_records[1m])) > 0\n"
                 f"and sum by ({_PLACE}) (increase(trueup_records_total[2m])) == 0",
                 for_s=60,
                 severity="page",

@@ -1,4 +1,7 @@
-"""What `trueup status` shows: one line per table and replica, worst first. Pure; `runtime.status_read` collects."""
+"""What `trueup status` shows: one line per table and replica, worst first. Pure.
+
+`runtime.status_read` collects it, `runtime.status_screen` draws it; what is wrong is `core.status_problems`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from trueup.core.case_view import CaseCounts
+from trueup.core.copy_state import FINDINGS, RANK, CopyState
+from trueup.core.status_problems import Problem
 
 _BUCKET = re.compile(r'trueup_convergence_seconds_bucket\{le="([^"]+)",replica="([^"]*)",table="([^"]*)"\} (\S+)')
 _BUCKET_OTHER_ORDER = re.compile(
@@ -22,25 +26,32 @@ class Filling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CopyLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A table at a replica.
+    """A table at a replica. What only the replica knows is None while it does not answer.
 
+    :param lag: records that wait for the replica; `decide_lag` those that wait to be decided.
     :param as_of_age_s: how old what it is as of is; None before its first filling is complete.
-    :param fresh: whether that is within its window; None when no window is registered.
+    :param window_s: how old it may be before it is slow or stuck; None where nothing says how old it is.
+    :param fresh: whether it is within its window, says the replica; None when no window is registered.
     :param proven_age_s: how long ago the copy was proven equal to its owner; None: never.
+    :param next: the next command to run; None when all is fine.
     """
 
     table: str
     replica: str
+    state: CopyState
     captured: int
-    applied: int
+    applied: int | None
     other: dict[str, int]
-    lag: int
+    decide_lag: int
+    lag: int | None
     convergence_p50_s: float | None
     convergence_p99_s: float | None
-    filling: Filling
+    filling: Filling | None
     as_of_age_s: float | None = None
+    window_s: float | None = None
     fresh: bool | None = None
     proven_age_s: float | None = None
+    next: str | None = None
 
 
 class DecideLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,13 +62,6 @@ class DecideLine(msgspec.Struct, frozen=True, kw_only=True):
     lag: int
     cases_open: int
     cases_overdue: int
-
-
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """Something is wrong, and the next command to run."""
-
-    what: str
-    next: str
 
 
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,10 +76,17 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     tables: list[CopyLine]
     decide: list[DecideLine]
 
+    @property
+    def has_findings(self) -> bool:
+        """Whether somebody has to look. A copy that is filling needs nobody."""
+        return bool(self.problems) or any(line.state in FINDINGS for line in self.tables)
+
 
 def worst_first(tables: Iterable[CopyLine]) -> list[CopyLine]:
-    """Unfilled and lagging copies first."""
-    return sorted(tables, key=lambda line: (line.filling.done, -line.lag, line.table, line.replica))
+    """By state, then those that wait for the most records."""
+    return sorted(
+        tables, key=lambda line: (RANK[line.state], -line.decide_lag - (line.lag or 0), line.table, line.replica)
+    )
 
 
 def quantiles(metrics_text: str) -> dict[tuple[str, str], tuple[float | None, float | None]]:
@@ -105,46 +116,3 @@ def quantile(cumulative: list[tuple[float, float]], share: float) -> float | Non
             return low + (bound - low) * (wanted - below) / (count - below)
         low, below = bound, count
     return low
-
-
-def losses_first(problems: Iterable[Problem]) -> list[Problem]:
-    """What lost changes comes before what only stands still: the first repairs itself never, the second often."""
-    return sorted(problems, key=lambda problem: "trueup resync" not in problem.next)
-
-
-def unready(worker: str, reasons: Iterable[str]) -> list[Problem]:
-    """The problems of a worker that is not ready, from its /readyz; a stopped partition names its cure."""
-    stopped: dict[tuple[str, str], int] = {}
-    others = []
-    for reason in reasons:
-        kind, _, rest = reason.partition(": ")
-        if kind == "stopped":
-            cause, _, cure = rest.partition(": ")[2].partition(" -> ")
-            stopped[cause, cure] = stopped.get((cause, cure), 0) + 1
-        else:
-            others.append(reason)
-    problems = [
-        Problem(what=f"stopped at worker {worker}: {cause} ({count} partitions)", next=cure or "see its log")
-        for (cause, cure), count in stopped.items()
-    ]
-    if others:
-        problems.append(Problem(what=f"worker {worker} is not ready: {'; '.join(others[:2])}", next="see its log"))
-    return problems
-
-
-def case_problems(table: str, found: CaseCounts) -> list[Problem]:
-    """Open cases always ask for somebody; an overdue one lets its key wait for longer than was agreed."""
-    if not found.open:
-        return []
-    overdue = f", {found.overdue} of them overdue" if found.overdue else ""
-    plural = "" if found.open == 1 else "s"
-    return [Problem(what=f"{found.open} open case{plural} of {table}{overdue}", next="trueup cases list")]
-
-
-def difference_problems(table: str, replica: str, differing_keys: int) -> list[Problem]:
-    """What the last complete comparison found."""
-    if not differing_keys:
-        return []
-    keys = "1 key" if differing_keys == 1 else f"{differing_keys} keys"
-    cure = f"trueup repair {table} --replica {replica} --dry-run"
-    return [Problem(what=f"{keys} of {table} at {replica} differ from the owner", next=cure)]

@@ -35,12 +35,12 @@ class Filling(msgspec.Struct, frozen=True):
 
 
 class CopyStatus(msgspec.Struct, frozen=True):
-    """A table at a replica, of `status --json`."""
+    """A table at a replica, of `status --json`; null is what a replica that does not answer would know."""
 
     table: str
     replica: str
     captured: int
-    applied: int
+    applied: int | None
     lag: int | None = None
     other: dict[str, int] = {}
     convergence_p50_s: float | None = None

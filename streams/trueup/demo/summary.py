@@ -116,7 +116,7 @@ def _copy_row(entry: CopyStatus, compared: Comparison | None) -> list[str]:
         entry.replica,
         "?" if compared is None else f"{compared.rows_replica:,}",
         f"{entry.captured:,}",
-        f"{entry.applied:,}",
+        "?" if entry.applied is None else f"{entry.applied:,}",
         other or "-",
         _seconds(entry.convergence_p50_s),
         _seconds(entry.convergence_p99_s),

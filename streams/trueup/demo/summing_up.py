@@ -29,7 +29,7 @@ def sum_up(performance: Performance, *, seed: int, seconds: float) -> Summary:
         filled_s=performance.filled_s,
         captured=captured,
         committed=sum(performance.ledger.changes().values()),
-        applied=sum(entry.applied for entry in status.tables) if status else 0,
+        applied=sum(entry.applied or 0 for entry in status.tables) if status else 0,
         other=dict(other),
         per_second=captured / performance.load_s if performance.load_s else 0.0,
         convergence_p50_s=percentile(calm_s, 0.50) if calm_s else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -13,7 +13,7 @@ from trueup.adapters.postgres_source import PostgresSource
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.secret_references import Secrets
 from trueup.core.connector_config import connector_name
-from trueup.core.status_view import Problem
+from trueup.core.status_problems import Problem, Scope
 from trueup.model.errors import Refused, TrueUpError, Unreachable
 from trueup.model.registration import Project, System
 from trueup.model.settings import Settings
@@ -32,23 +32,30 @@ class Captures(msgspec.Struct, frozen=True, kw_only=True):
 def look_at_captures(settings: Settings, project: Project, secrets: Secrets) -> Captures:
     """Asks Connect, the registry and the sources, all at once: each may let one wait for its timeout."""
     systems = [system for system in project.systems.values() if project.tables_owned_by(system.system)]
-    looks: list[Callable[[], list[Problem]]] = [
-        partial(_connectors, settings, systems),
-        partial(_registry, settings),
-        *(partial(_source, settings, system, secrets) for system in systems),
+    scopes = {system.system: _fed_by(project, system.system) for system in systems}
+    looks: list[tuple[Scope, Callable[[], list[Problem]]]] = [
+        (Scope(), partial(_connectors, settings, scopes)),
+        (Scope(), partial(_registry, settings)),
+        *((scopes[system.system], partial(_source, settings, system, secrets, scopes)) for system in systems),
     ]
     problems: list[Problem] = []
     unreachable: list[str] = []
     with ThreadPoolExecutor(len(looks)) as pool:
-        for asked in [pool.submit(look) for look in looks]:
+        for about, asked in [(about, pool.submit(look)) for about, look in looks]:
             try:
                 problems += asked.result()
             except Unreachable as exc:
-                problems.append(Problem(what=exc.primary, next="start it; capture goes on by itself when it is back"))
+                cure = f"start {exc.part}; capture goes on by itself when it is back"
+                problems.append(Problem(what=exc.primary, next=cure, about=about))
                 unreachable.append(exc.part)
             except TrueUpError as exc:
-                problems.append(Problem(what=exc.primary, next=exc.hint or "see its server"))
+                problems.append(Problem(what=exc.primary, next=exc.hint or "see its server", about=about))
     return Captures(problems=problems, unreachable=unreachable)
+
+
+def _fed_by(project: Project, system: str) -> Scope:
+    """The copies that changes of a system reach."""
+    return Scope(tables=tuple(table.table for table in project.tables_owned_by(system)))
 
 
 def refuse_without_capture(settings: Settings, systems: Iterable[str]) -> None:
@@ -68,26 +75,30 @@ def refuse_without_capture(settings: Settings, systems: Iterable[str]) -> None:
             )
 
 
-def _connectors(settings: Settings, systems: list[System]) -> list[Problem]:
-    problems = _unordered(settings, systems)
-    for system, status in _statuses(settings, [system.system for system in systems]).items():
+def _connectors(settings: Settings, scopes: Mapping[str, Scope]) -> list[Problem]:
+    """:param scopes: by system, whom its capture feeds."""
+    problems = _unordered(settings, scopes)
+    for system, status in _statuses(settings, scopes).items():
+        about = scopes[system]
         if status is None:
-            problems.append(Problem(what=f"system {system} is not captured", next="trueup apply"))
+            what = f"system {system} is not captured"
+            problems.append(Problem(what=what, next="trueup apply", about=about, stops=True))
         elif status.failed:
             why = f"capture of {system} failed: {status.trace or 'without a reason'}"
             cure = f"{_RESTART}, which restarts it; trueup worker capture does so by itself"
-            problems.append(Problem(what=why, next=cure))
+            problems.append(Problem(what=why, next=cure, about=about, stops=True))
         elif not status.running:
             state = f"{status.connector}, tasks {', '.join(status.tasks) or 'none yet'}"
-            problems.append(Problem(what=f"capture of {system} does not run: {state}", next="see Connect's log"))
+            what = f"capture of {system} does not run: {state}"
+            problems.append(Problem(what=what, next="see Connect's log", about=about))  # perhaps it is just starting
     return problems
 
 
-def _unordered(settings: Settings, systems: list[System]) -> list[Problem]:
+def _unordered(settings: Settings, systems: Iterable[str]) -> list[Problem]:
     """Systems whose connector does not write in transactions: a heartbeat proves little then; see ARCHITECTURE."""
     connect = KafkaConnect(settings.connect.url)
     try:
-        configs = {system.system: connect.config(connector_name(system.system)) for system in systems}
+        configs = {system: connect.config(connector_name(system)) for system in systems}
     finally:
         connect.close()
     return [
@@ -117,7 +128,7 @@ def _registry(settings: Settings) -> list[Problem]:
     return []
 
 
-def _source(settings: Settings, system: System, secrets: Secrets) -> list[Problem]:
+def _source(settings: Settings, system: System, secrets: Secrets, scopes: Mapping[str, Scope]) -> list[Problem]:
     """Whether the source still has what was not captured yet, and a resync that is not done."""
     name, connect = system.system, KafkaConnect(settings.connect.url)
     source = PostgresSource(name, secrets.owner_dsn(system))
@@ -125,7 +136,7 @@ def _source(settings: Settings, system: System, secrets: Secrets) -> list[Proble
         note = source.resync_note()
         if note is not None and note.stage != "done":
             what = f"the resync of {name} to epoch {note.epoch} is not done"
-            return [Problem(what=what, next=f"trueup resync {name}")]
+            return [Problem(what=what, next=f"trueup resync {name}", about=scopes[name])]  # perhaps it is under way
         lost = look_at_capture(name, source, connect)
     except Unreachable as exc:
         if exc.part == PART:
@@ -136,4 +147,5 @@ def _source(settings: Settings, system: System, secrets: Secrets) -> list[Proble
         connect.close()
     if lost is None:
         return []
-    return [Problem(what=f"{lost.primary}: {lost.detail}", next=lost.hint or "see its server")]
+    what, cure = f"{lost.primary}: {lost.detail}", lost.hint or "see its server"
+    return [Problem(what=what, next=cure, about=scopes[name], stops=True)]

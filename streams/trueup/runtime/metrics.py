@@ -228,10 +228,11 @@ class AsOfAge(Collector):
         self._partitions: dict[str, dict[int, int | None]] = {table: {} for table in tables}
 
     def put(self, table: str, partition: int, time_us: int | None) -> None:
-        self._partitions[table][partition] = time_us
+        if table in self._partitions:
+            self._partitions[table][partition] = time_us
 
     def forget(self, table: str, partition: int) -> None:
-        self._partitions[table].pop(partition, None)
+        self._partitions.get(table, {}).pop(partition, None)
 
     def age_s(self, table: str) -> float:
         times = list(self._partitions[table].values())
@@ -254,6 +255,8 @@ class ApplyMetrics(WorkerMetrics):
 
     :param edges_s: windows of the project, seconds: each is an edge of the buckets, so that the changes that kept it
         can be counted and not estimated. The same for all copies, or buckets could not be added up.
+    :param unmarked: tables that no watermark reaches (several writers). An age that is never known is no alarm, so they
+        have none.
     """
 
     def __init__(
@@ -262,10 +265,11 @@ class ApplyMetrics(WorkerMetrics):
         tables: Sequence[str],
         replica: str,
         edges_s: Iterable[float] = (),
+        unmarked: Iterable[str] = (),
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         super().__init__(registry, "apply", tables, replica)
-        self._age = AsOfAge(tables, replica, now_us)
+        self._age = AsOfAge([table for table in tables if table not in set(unmarked)], replica, now_us)
         registry.register(self._age)
         self._convergence = BatchHistogram(
             CONVERGENCE,

@@ -30,10 +30,14 @@ _LOOK_S = 0.15  # a marker needs less from commit to commit on an idle pipeline
 
 
 class StageProgress(msgspec.Struct):
-    """Outcome totals of a topic at a stage, and how many records lie before its last stable offset."""
+    """Outcome totals of a topic at a stage, and how many records lie before its last stable offset.
+
+    :param position: the next offsets, summed over the partitions: it changes when something is done.
+    """
 
     counts: Counter[str]
     lag: int
+    position: int = 0
 
 
 class ProgressReader:
@@ -56,6 +60,7 @@ class ProgressReader:
                     totals = PartitionMemory.read(metadata).totals
                     progress.counts.update({o.value: totals.get(o, 0) for o in Outcome})
                     progress.lag += max(0, end - offset)
+                    progress.position += offset
             found[table.table] = progress
         return found
 
@@ -94,6 +99,7 @@ class ProgressReader:
             progress = found[tables[topic]]
             progress.counts.update(dict(zip((o.value for o in REPLICA_OUTCOMES), totals, strict=True)))
             progress.lag += max(0, end - (next_offset or 0))
+            progress.position += next_offset or 0
         return found
 
     def proofs(self, replica: str) -> dict[str, ProofLine]:

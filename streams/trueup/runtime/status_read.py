@@ -6,30 +6,41 @@ import json
 import time
 
 import httpx
+import msgspec
 
 from trueup.adapters.secret_references import Secrets
-from trueup.core.status_view import (
-    CopyLine,
-    DecideLine,
-    Filling,
+from trueup.core.copy_state import copy_state, next_command
+from trueup.core.status_problems import (
     Problem,
-    StatusView,
+    Scope,
     case_problems,
     difference_problems,
     losses_first,
-    quantiles,
+    scope_of_worker,
     unready,
-    worst_first,
 )
-from trueup.model.errors import TrueUpError, Unreachable
+from trueup.core.status_view import CopyLine, DecideLine, Filling, StatusView, quantiles, worst_first
 from trueup.model.registration import Project
 from trueup.model.settings import Settings
 from trueup.runtime.captures import look_at_captures
 from trueup.runtime.cases import Cases
+from trueup.runtime.copy_looks import SeenCopy, look_at_copies
 from trueup.runtime.progress_read import ProgressReader
 from trueup.runtime.topic_status import topic_problems
 
 _SCRAPE_TIMEOUT_S = 3.0
+
+
+class _Workers(msgspec.Struct):
+    """The workers of this host.
+
+    :ivar names: by (kind, replica).
+    :ivar convergence: p50 and p99 in seconds by (table, replica).
+    """
+
+    names: dict[tuple[str, str], str] = {}
+    problems: list[Problem] = []
+    convergence: dict[tuple[str, str], tuple[float | None, float | None]] = {}
 
 
 def read_status(settings: Settings, project: Project, secrets: Secrets) -> StatusView:
@@ -38,45 +49,16 @@ def read_status(settings: Settings, project: Project, secrets: Secrets) -> Statu
     Problems stand in the order of the pipeline: a capture that stands still is why everything behind it does.
     """
     reader = ProgressReader(settings.kafka.bootstrap_servers, project, secrets)
-    decided = reader.decided(list(project.tables.values()))
-    captures = look_at_captures(settings, project, secrets)
-    unreachable, replicas = list(captures.unreachable), list[Problem]()
-    workers, convergence = _workers(settings)
-    lines = []
-    for replica in project.replicas:
-        try:
-            applied, proofs, fresh = reader.applied(replica), reader.proofs(replica), reader.freshness(replica)
-        except TrueUpError as exc:
-            replicas.append(Problem(what=exc.primary, next="see its server; apply workers wait for it by themselves"))
-            if isinstance(exc, Unreachable):
-                unreachable.append(exc.part)
-            continue
-        for table, progress in applied.items():
-            p50, p99 = convergence.get((table, replica), (None, None))
-            other = {name: n for name, n in progress.counts.items() if n and name != "applied"}
-            behind = decided[table].lag + progress.lag
-            seen = sum(decided[table].counts.values())
-            lines.append(
-                CopyLine(
-                    table=table,
-                    replica=replica,
-                    captured=seen,
-                    applied=progress.counts["applied"],
-                    other=other,
-                    lag=progress.lag,
-                    convergence_p50_s=p50,
-                    convergence_p99_s=p99,
-                    filling=Filling(done=seen > 0 and behind == 0),
-                    as_of_age_s=fresh[table].age_s if table in fresh else None,
-                    fresh=fresh[table].fresh if table in fresh else None,
-                    proven_age_s=proofs[table].age_s if table in proofs else None,
-                )
-            )
-            if table in proofs:
-                replicas += difference_problems(table, replica, proofs[table].differing_keys)
-    problems = [*captures.problems, *topic_problems(settings, project, reader.topics), *replicas, *workers]
+    seen = look_at_copies(reader, project)
+    captures, workers = look_at_captures(settings, project, secrets), _workers(settings, project)
+    problems = [*captures.problems, *topic_problems(settings, project, reader.topics), *seen.problems]
+    for (table, replica), copy in seen.copies.items():
+        if copy.proof is not None:
+            problems += difference_problems(table, replica, copy.proof.differing_keys)
+    problems += workers.problems
     cases = Cases(settings, project, secrets).counts(time.time_ns() // 1000)
     problems += [problem for table, found in cases.items() for problem in case_problems(table, found)]
+    problems = losses_first(problems)
     decide = [
         DecideLine(
             table=t,
@@ -85,31 +67,70 @@ def read_status(settings: Settings, project: Project, secrets: Secrets) -> Statu
             cases_open=cases[t].open,
             cases_overdue=cases[t].overdue,
         )
-        for t, p in decided.items()
+        for t, p in seen.decided.items()
     ]
-    problems = losses_first(problems)
+    lines = [_line(copy, workers, problems) for copy in seen.copies.values()]
+    unreachable = captures.unreachable + seen.unreachable
     return StatusView(problems=problems, unreachable=unreachable, tables=worst_first(lines), decide=decide)
 
 
-def _workers(settings: Settings) -> tuple[list[Problem], dict[tuple[str, str], tuple[float | None, float | None]]]:
-    problems: list[Problem] = []
-    found: dict[tuple[str, str], tuple[float | None, float | None]] = {}
+def _line(copy: SeenCopy, workers: _Workers, problems: list[Problem]) -> CopyLine:
+    look, applied = copy.look, copy.applied
+    p50, p99 = workers.convergence.get((look.table, look.replica), (None, None))
+    state = copy_state(look, problems)
+    line = CopyLine(
+        table=look.table,
+        replica=look.replica,
+        state=state,
+        captured=look.seen,
+        applied=None,
+        other={},
+        decide_lag=look.to_decide,
+        lag=None,
+        convergence_p50_s=p50,
+        convergence_p99_s=p99,
+        filling=None,
+        window_s=look.window_s if look.has_watermark else None,
+        next=next_command(state, look, problems, workers.names),
+    )
+    if applied is None:
+        return line
+    return msgspec.structs.replace(
+        line,
+        applied=applied.counts["applied"],
+        other={name: n for name, n in applied.counts.items() if n and name != "applied"},
+        lag=applied.lag,
+        filling=Filling(done=look.seen > 0 and look.waiting == 0),
+        as_of_age_s=look.age_s,
+        fresh=None if copy.freshness is None else copy.freshness.fresh,
+        proven_age_s=None if copy.proof is None else copy.proof.age_s,
+    )
+
+
+def _workers(settings: Settings, project: Project) -> _Workers:
+    found = _Workers()
+    tables = {topic: t.table for t in project.tables.values() for topic in (t.capture_topic, t.truth_topic)}
     entries = sorted((settings.state_dir / "workers").glob("*.json"))
     if not entries:
-        problems.append(Problem(what="no worker runs on this host", next="trueup worker all"))
+        found.problems.append(Problem(what="no worker runs on this host", next="trueup worker all", about=Scope()))
     for path in entries:
         entry = json.loads(path.read_text(encoding="utf-8"))
+        serves = scope_of_worker(entry["kind"], entry["replica"])
+        found.names[entry["kind"], entry["replica"]] = entry["name"]
         try:
             ready = httpx.get(f"{entry['url']}/readyz", timeout=_SCRAPE_TIMEOUT_S, trust_env=False)
             text = httpx.get(f"{entry['url']}/metrics", timeout=_SCRAPE_TIMEOUT_S, trust_env=False).text
         except httpx.HTTPError:
-            problems.append(Problem(what=f"worker {entry['name']} does not answer", next=_start_of(entry)))
+            what = f"worker {entry['name']} does not answer"
+            found.problems.append(Problem(what=what, next=_start_of(entry), about=serves))
             continue
         if not ready.is_success:
-            problems += unready(entry["name"], ready.text.splitlines())
-        found |= quantiles(text)
-    return problems, found
+            found.problems += unready(entry["name"], ready.text.splitlines(), serves, tables)
+        found.convergence |= quantiles(text)
+    return found
 
 
 def _start_of(entry: dict[str, str]) -> str:
+    if entry["kind"] == "verify":
+        return "trueup verify --follow"
     return " ".join(filter(None, ("trueup worker", entry["kind"], entry["replica"])))

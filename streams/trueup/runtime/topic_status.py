@@ -5,7 +5,7 @@ from __future__ import annotations
 from trueup.adapters.kafka_topics import KafkaTopics
 from trueup.adapters.topic_reader import TopicReader
 from trueup.core.capture_topic import CaptureLog, log_problem, partitions_problem
-from trueup.core.status_view import Problem
+from trueup.core.status_problems import Problem, Scope
 from trueup.model.errors import TrueUpError
 from trueup.model.registration import Project, Table
 from trueup.model.settings import Settings
@@ -34,7 +34,7 @@ def topic_problems(settings: Settings, project: Project, reader: TopicReader) ->
             ]
             problem = _first_problem(table, logs, committed)
         if problem is not None:
-            found.append(_problem(problem))
+            found.append(_problem(problem, table))
     return found
 
 
@@ -53,6 +53,7 @@ def _count(facts: TopicFacts | None) -> int | None:
     return None if facts is None else facts.partitions
 
 
-def _problem(error: TrueUpError) -> Problem:
+def _problem(error: TrueUpError, table: Table) -> Problem:
     what = error.primary if error.detail is None else f"{error.primary}: {error.detail}"
-    return Problem(what=what, next=error.hint or "see its log")
+    about = Scope(tables=(table.table,))
+    return Problem(what=what, next=error.hint or "see the log of the decide worker", about=about, stops=True)

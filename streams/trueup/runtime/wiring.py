@@ -175,7 +175,9 @@ async def run_apply(
         return True
 
     if await worker.patiently(ready):
-        metrics = ApplyMetrics(worker.registry, [table.table for table, _ in copies], replica, edges_of(project))
+        names = [table.table for table, _ in copies]
+        unmarked = [table.table for table, _ in copies if table.several_writers]
+        metrics = ApplyMetrics(worker.registry, names, replica, edges_of(project), unmarked)
         log = TruthLog(settings.kafka.bootstrap_servers)
         cap = settings.worker.dead_letters_per_table_max
         writes = any(made.plan.writer for made in tables.values())

@@ -9,7 +9,7 @@ from tests.case_makers import Partition, decision_on
 from tests.envelopes import CAPTURED, change, order
 from trueup.core.case_values import captured_value, reason_not_typed, settable
 from trueup.core.case_view import CaseCounts, counts, differing_columns, entry_of, view_of
-from trueup.core.status_view import case_problems
+from trueup.core.status_problems import case_problems
 from trueup.model.case import Case, CaseStatus
 from trueup.model.columns import Column
 

@@ -1,22 +1,39 @@
-"""What status makes of a worker that is not ready."""
+"""The lines of status: the worst first, and which of them somebody has to look at."""
 
-from trueup.core.status_view import Problem, losses_first, unready
+import pytest
 
-
-def test_stopped_partitions_of_one_cause_are_one_problem_with_its_cure() -> None:
-    reasons = [
-        'stopped: shop.public.orders/0: the log of system "shop" went back -> trueup resync shop',
-        'retrying: shop.public.orders/1: cannot reach "kafka"',
-        'stopped: shop.public.orders/2: the log of system "shop" went back -> trueup resync shop',
-    ]
-    first, second = unready("decide", reasons)
-    assert first == Problem(
-        what='stopped at worker decide: the log of system "shop" went back (2 partitions)', next="trueup resync shop"
-    )
-    assert "cannot reach" in second.what
+from tests.status_example import EXAMPLE, line_of, look, view_of
+from trueup.core.copy_state import RANK, CopyState
+from trueup.core.status_problems import Problem
+from trueup.core.status_view import worst_first
 
 
-def test_what_lost_changes_comes_first_and_the_rest_keeps_its_order() -> None:
-    still = [Problem(what="capture does not run", next="trueup apply"), Problem(what="no worker", next="trueup worker")]
-    lost = Problem(what="the slot is gone", next="trueup resync shop")
-    assert losses_first([*still, lost]) == [lost, *still]
+def test_the_worst_state_comes_first_whatever_its_lag() -> None:
+    ranks = [RANK[line.state] for line in EXAMPLE.tables]
+    assert ranks == sorted(ranks)
+    assert {line.state for line in EXAMPLE.tables} == set(CopyState), "the example has every state"
+
+
+def test_within_a_state_the_most_that_waits_comes_first_at_whichever_stage() -> None:
+    few, decide, apply = look("a", "r", to_apply=1), look("b", "r", to_decide=9), look("c", "r", to_apply=5)
+    lines = worst_first(line_of(each, []) for each in (few, apply, decide))
+    assert [line.table for line in lines] == ["b", "c", "a"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "finds"),
+    [
+        ({"age_s": 6}, True),
+        ({"age_s": 6, "moved": True}, True),
+        ({"answered": False}, True),
+        ({"age_s": None, "to_apply": 9}, False),
+        ({"to_apply": 9}, False),
+        ({}, False),
+    ],
+)
+def test_who_is_late_or_away_is_a_finding(seen: dict[str, object], finds: bool) -> None:
+    assert view_of([look("orders", "reporting", **seen)], []).has_findings is finds  # type: ignore[arg-type]
+
+
+def test_a_problem_is_a_finding_without_any_copy() -> None:
+    assert view_of([], [Problem(what="no worker runs on this host", next="trueup worker all")]).has_findings

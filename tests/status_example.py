@@ -1,0 +1,83 @@
+"""An invented look at twelve copies on a bad night, for the tests of the screen: every state is there."""
+
+from __future__ import annotations
+
+import msgspec
+
+from trueup.core.copy_state import CopyLook, copy_state, next_command
+from trueup.core.status_problems import Problem, Scope, difference_problems, unready
+from trueup.core.status_view import CopyLine, Filling, StatusView, worst_first
+
+WORKERS = {("decide", ""): "decide", ("apply", "warehouse"): "apply-warehouse", ("apply", "shop"): "apply-shop"}
+
+PROBLEMS = [
+    Problem(
+        what='cannot reach "replica archive"',
+        next="see its server; apply workers wait for it by themselves",
+        about=Scope(replica="archive"),
+    ),
+    *difference_problems("stock", "reporting", 3),
+    *unready(
+        "decide",
+        [
+            f'stopped: shop.public.payments/{partition}: the columns of "public.payments" changed at the source'
+            " -> run: trueup apply; it takes the new columns over, and the table goes on by itself"
+            for partition in range(8)
+        ],
+        Scope(),
+        {"shop.public.payments": "payments"},
+    ),
+]
+
+
+def look(table: str, replica: str, window_s: float = 5, age_s: float | None = 0.8, **other: object) -> CopyLook:
+    values = {"table": table, "replica": replica, "seen": 90_000, "to_decide": 0, "window_s": window_s, "age_s": age_s}
+    return msgspec.convert(values | other, CopyLook)
+
+
+LOOKS = [
+    look("orders", "warehouse", age_s=0.9, to_apply=212),
+    look("orders", "reporting", 300, 0.7),
+    look("order_lines", "warehouse", age_s=7.6, to_apply=18_730, moved=True),
+    look("order_lines", "reporting", 300, 0.7),
+    look("customers", "reporting", 300, 1_260, to_apply=4_118),
+    look("payments", "reporting", 300, 95, to_decide=1_204),
+    look("payments", "warehouse", 300, 95, to_decide=1_204),
+    look("shipments", "shop", 300, 3.1),
+    look("stock", "shop"),
+    look("stock", "reporting", 300, 1.2),
+    look("pgbench_accounts", "reporting", 60, None, to_decide=2_410, to_apply=71_350),
+    look("orders", "archive", 300, None, answered=False),
+]
+
+
+def line_of(look: CopyLook, problems: list[Problem], **other: object) -> CopyLine:
+    """A line as status makes it of a look."""
+    state = copy_state(look, problems)
+    line = CopyLine(
+        table=look.table,
+        replica=look.replica,
+        state=state,
+        captured=look.seen,
+        applied=look.seen - look.to_apply if look.answered else None,
+        other={"coalesced": 2_180, "unchanged": 14},
+        decide_lag=look.to_decide,
+        lag=look.to_apply if look.answered else None,
+        convergence_p50_s=0.145,
+        convergence_p99_s=0.635 if look.answered else None,
+        filling=Filling(done=look.waiting == 0) if look.answered else None,
+        as_of_age_s=look.age_s,
+        window_s=look.window_s,
+        fresh=None if look.age_s is None else look.age_s <= look.window_s,
+        proven_age_s=190.0 if look.seen % 2 == 0 and look.age_s is not None else None,
+        next=next_command(state, look, problems, WORKERS),
+    )
+    return msgspec.structs.replace(line, **other)
+
+
+def view_of(looks: list[CopyLook], problems: list[Problem]) -> StatusView:
+    lines = worst_first(line_of(look, problems) for look in looks)
+    return StatusView(problems=problems, unreachable=[], tables=lines, decide=[])
+
+
+EXAMPLE = view_of(LOOKS, PROBLEMS)

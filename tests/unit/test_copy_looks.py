@@ -1,0 +1,146 @@
+"""Looking at copies: a second time only at those that seem stuck, and a line even for those that do not answer."""
+
+from collections import Counter
+
+import pytest
+
+from trueup.adapters.postgres_proofs import ProofLine
+from trueup.core.copy_state import CopyState, copy_state
+from trueup.freshness import Freshness
+from trueup.model.errors import Refused, TrueUpError, Unreachable
+from trueup.model.registration import Copy, Owner, Project, Replica, Source, System, Table, Window
+from trueup.runtime.copy_looks import Seen, look_at_copies
+from trueup.runtime.progress_read import StageProgress
+
+WINDOW_S = 5.0
+ORDERS = Table(
+    table="orders",
+    owner=Owner(system="shop"),
+    source=Source(table="public.orders"),
+    key=["id"],
+    window=Window(within="5s"),
+    replicas=[Copy(replica="reporting"), Copy(replica="warehouse")],
+)
+SHARED = Table(table="shared", writers=["shop", "warehouse"], source=Source(table="public.shared"), key=["id"])
+PROJECT = Project(
+    systems={"shop": System(system="shop", kind="postgresql", dsn="${env:A}")},
+    replicas={name: Replica(replica=name, kind="postgresql", dsn="${env:A}") for name in ("reporting", "warehouse")},
+    tables={"orders": ORDERS},
+)
+
+
+class Servers:
+    """What the n-th look finds, at every replica unless it says otherwise."""
+
+    def __init__(self, *looks: tuple[float | None, int, int], project: Project = PROJECT) -> None:
+        """:param looks: age of as_of, position of applying, records to apply."""
+        self.looks, self.project = list(looks), project
+        self.looked = 0
+        self.asked: list[str] = []
+        self.away: dict[tuple[int, str], TrueUpError] = {}
+
+    def decided(self, tables: list[Table]) -> dict[str, StageProgress]:
+        self.looked += 1
+        return {table.table: StageProgress(Counter(applied=10), 0, 10) for table in tables}
+
+    def applied(self, replica: str) -> dict[str, StageProgress]:
+        self.asked.append(replica)
+        if (self.looked, replica) in self.away:
+            raise self.away[self.looked, replica]
+        _, position, lag = self.looks[self.looked - 1]
+        return {t.table: StageProgress(Counter(applied=position), lag, position) for t in self._tables(replica)}
+
+    def freshness(self, replica: str) -> dict[str, Freshness]:
+        age, _, _ = self.looks[self.looked - 1]
+        fresh = None if age is None else age <= WINDOW_S
+        return {
+            t.table: Freshness(t.table, "public.t", None, age, None, None, WINDOW_S, fresh, 0, 0)
+            for t in self._tables(replica)
+        }
+
+    def proofs(self, replica: str) -> dict[str, ProofLine]:
+        return {}
+
+    def _tables(self, replica: str) -> list[Table]:
+        return [table for table, _ in self.project.tables_copied_to(replica)]
+
+    def seen(self) -> Seen:
+        return look_at_copies(self, self.project, apart_s=0)
+
+
+def states(seen: Seen) -> set[CopyState]:
+    return {copy_state(copy.look) for copy in seen.copies.values()}
+
+
+def test_one_look_is_enough_when_nothing_is_late() -> None:
+    for age, state in ((1.0, CopyState.FLOWING), (None, CopyState.FILLING)):
+        servers = Servers((age, 3, 7))
+        assert states(servers.seen()) == {state}
+        assert servers.asked == ["reporting", "warehouse"]
+
+
+@pytest.mark.parametrize(
+    ("second", "state"),
+    [
+        ((8.0, 3, 7), CopyState.STUCK),
+        ((8.0, 5, 5), CopyState.SLOW),
+        ((0.5, 5, 0), CopyState.IDLE),  # it had missed a heartbeat
+    ],
+)
+def test_late_copies_are_looked_at_again_and_the_last_look_counts(
+    second: tuple[float, int, int], state: CopyState
+) -> None:
+    servers = Servers((6.0, 3, 7), second)
+    seen = servers.seen()
+    assert states(seen) == {state}
+    assert {copy.look.age_s for copy in seen.copies.values()} == {second[0]}
+    assert servers.looked == 2
+
+
+def test_only_the_late_replica_is_asked_again() -> None:
+    servers = Servers((6.0, 3, 7), (6.0, 3, 7))
+    servers.away[1, "warehouse"] = Unreachable("replica warehouse")
+    seen = servers.seen()
+    assert servers.asked == ["reporting", "warehouse", "reporting"]
+    assert copy_state(seen.copies["orders", "warehouse"].look) is CopyState.UNKNOWN
+    assert copy_state(seen.copies["orders", "reporting"].look) is CopyState.STUCK
+
+
+@pytest.mark.parametrize("error", [Unreachable("replica warehouse"), Refused("no right")])
+def test_a_replica_that_does_not_answer_has_its_lines_and_a_problem(error: TrueUpError) -> None:
+    servers = Servers((1.0, 3, 0))
+    servers.away[1, "warehouse"] = error
+    seen = servers.seen()
+    assert set(seen.copies) == {("orders", "reporting"), ("orders", "warehouse")}
+    away = seen.copies["orders", "warehouse"]
+    assert (away.applied, away.look.seen, away.look.window_s) == (None, 10, WINDOW_S)
+    (problem,) = seen.problems
+    assert problem.what == error.primary
+    assert problem.holds("orders", "warehouse")
+    assert not problem.holds("orders", "reporting")
+    assert seen.unreachable == (["replica warehouse"] if isinstance(error, Unreachable) else [])
+
+
+def test_a_replica_that_goes_away_between_the_looks_is_not_known() -> None:
+    servers = Servers((6.0, 3, 7), (6.0, 3, 7))
+    servers.away[2, "warehouse"] = Unreachable("replica warehouse")
+    seen = servers.seen()
+    assert copy_state(seen.copies["orders", "warehouse"].look) is CopyState.UNKNOWN
+    assert seen.unreachable == ["replica warehouse"]
+
+
+def test_copies_of_several_writers_are_judged_by_what_moves() -> None:
+    project = Project(systems={}, replicas=PROJECT.replicas, tables={"shared": SHARED})
+    assert [replica for replica in project.replicas if project.tables_copied_to(replica)] == ["warehouse"]
+    standing = Servers((None, 3, 7), (None, 3, 7), project=project)
+    assert states(standing.seen()) == {CopyState.STUCK}
+    moving = Servers((None, 3, 7), (None, 5, 5), project=project)
+    assert states(moving.seen()) == {CopyState.FLOWING}
+
+
+def test_the_looks_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("trueup.runtime.copy_looks.time.sleep", slept.append)
+    look_at_copies(Servers((6.0, 3, 7), (6.0, 3, 7)), PROJECT, apart_s=1.5)
+    look_at_copies(Servers((1.0, 3, 7)), PROJECT, apart_s=1.5)
+    assert slept == [1.5]
