@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.envelopes import BY_COUNTER, ORDERS, change, key_of, order, orders_plan
 from trueup.core.control import Truncate, order_of
+from trueup.core.decided_again import settled
 from trueup.core.decode import truncate_event
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import DecidePlan, decide_batch, held_of
@@ -25,7 +26,6 @@ from trueup.core.truncation import (
     keys_of,
     orders_of,
     place_in,
-    settled,
     version_deleted,
 )
 from trueup.model.decision import DELETED_HASH, Held, TruthRecord

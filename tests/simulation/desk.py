@@ -1,7 +1,8 @@
 """People who decide cases, and the model of what must come of everything in the capture topic, decisions included.
 
 The model walks the log once, at the end. Whether a decision was obeyed it takes from what was committed, and asks of
-each whether that was right: one that was obeyed took what was there, one that was not had been overtaken.
+each whether that was right: one that was obeyed took what was there, one that was not had been overtaken. What was
+decided between a truncate and its control record stands only if the row that was taken is there after the truncate.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from typing import NamedTuple
 
 from tests.simulation import tables
 from tests.simulation.log import Offered, SimulatedLog
-from tests.simulation.source import Effect
+from tests.simulation.schedule import Process
+from tests.simulation.source import Effect, Emptied
 from trueup.core.cases import decode_case
-from trueup.core.control import decision_record
+from trueup.core.control import CONTROL_HEADER, POSITION_HEADER, TRUNCATE, decision_record
+from trueup.core.decode import EPOCH_HEADER
 from trueup.model.case import Case, CaseDecision, Side
+from trueup.model.event import Position
 from trueup.model.version import epoch_of, offset_of
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 
@@ -31,16 +35,23 @@ class Image(NamedTuple):
 
 
 class Declined(NamedTuple):
-    """A row that a person kept out, which is not asked about again until something else is accepted.
+    """Rows that a person saw, which nobody is asked about again until something else is accepted.
 
     A refused change leaves a mark in the local store, so that the row before it is published once more when the owner
     takes the change back; lost with the store, it is not. Then nobody can say whether something was accepted since.
     """
 
     epoch: int
-    row: tables.Row
+    rows: tuple[tables.Row | None, ...]
     is_marked: bool = False
     is_unsure: bool = False
+
+
+class CarriedOut(NamedTuple):
+    """The control record of a truncate."""
+
+    epoch: int
+    position: Position
 
 
 class Told(NamedTuple):
@@ -57,25 +68,56 @@ class Model:
 
     def __init__(self, log: SimulatedLog) -> None:
         self._log = log
-        self._entries: dict[tuple[int, float], Effect | Told] = {}
+        self._entries: dict[tuple[int, float], Effect | Emptied | CarriedOut | Told] = {}
         self.obeyed: set[str] = set()
         self.accepted: dict[int, tables.Row | None] = {}
         self.waiting: dict[int, Image] = {}
         self._declined: dict[int, Declined] = {}
         self._epochs = [0] * tables.PARTITIONS
+        self._emptied: list[Emptied | None] = [None] * tables.PARTITIONS  # and the control record was not met yet
 
-    def add(self, partition: int, offset: float, entry: Effect | Told) -> None:
+    def add(self, partition: int, offset: float, entry: Effect | Emptied | Told) -> None:
         """What happened at an offset, or between two."""
         self._entries[partition, offset] = entry
 
     def walk(self) -> None:
         """Everything that was captured and decided, in the order of the log."""
-        for (partition, offset), entry in sorted(self._entries.items()):
-            if isinstance(entry, Effect):
-                self._epochs[partition] = max(self._epochs[partition], entry.epoch)
-                self._captured(entry, int(offset))
-            else:
+        if any(isinstance(entry, Emptied) for entry in self._entries.values()):
+            self._add_carried_out()
+        for (partition, offset), entry in sorted(self._entries.items(), key=lambda pair: pair[0]):
+            if isinstance(entry, Told):
                 self._told(entry, partition, int(offset))
+            elif isinstance(entry, CarriedOut):
+                waiting = self._emptied[partition]
+                if waiting is not None and waiting <= entry:
+                    self._emptied[partition] = None
+            else:
+                if entry.epoch > self._epochs[partition]:  # a truncate of before is not carried out any more
+                    self._epochs[partition], self._emptied[partition] = entry.epoch, None
+                if isinstance(entry, Effect):
+                    self._captured(entry, int(offset))
+                else:
+                    self._emptied[partition] = entry
+                    self._empty(entry, partition)
+
+    def _add_carried_out(self) -> None:
+        """The control records of truncates."""
+        topic = tables.ORDERS.capture_topic
+        for number in range(tables.PARTITIONS):
+            for record in self._log.partitions[topic, number].committed():
+                headers = dict(record.headers)
+                if headers.get(CONTROL_HEADER) == TRUNCATE:
+                    commit, change, _ = map(int, headers[POSITION_HEADER].split(b"/"))
+                    epoch = int(headers[EPOCH_HEADER])
+                    self._entries[number, record.offset] = CarriedOut(epoch, Position(commit, change))
+
+    def _empty(self, emptied: Emptied, partition: int) -> None:
+        """What people saw before may be asked about again or not: a decision of then may lie on either side."""
+        for order_id in self.accepted.keys() | self.waiting.keys():
+            if order_id % tables.PARTITIONS == partition:
+                self._accept(Effect(order_id, None, emptied.epoch))
+                if (declined := self._declined.get(order_id)) is not None:
+                    self._declined[order_id] = declined._replace(is_unsure=True)
 
     def _captured(self, effect: Effect, offset: int) -> None:
         row, order_id = effect.row, effect.order_id
@@ -85,42 +127,50 @@ class Model:
                 self._declined[order_id] = declined._replace(is_marked=True)
         elif row is None or row[1] <= tables.AMOUNT_UNDECIDED_ABOVE or row == self.accepted.get(order_id):
             self._accept(effect)
-        elif order_id in self.waiting or declined is None or declined[:2] != (effect.epoch, row):
-            self.waiting[order_id] = Image(effect.epoch, offset, row)
-        elif declined.is_unsure:
-            self.waiting[order_id] = Image(effect.epoch, offset, row, is_unsure=True)
+        else:
+            image = self.waiting.get(order_id)
+            was_seen = declined is not None and declined.epoch == effect.epoch and row in declined.rows
+            if not was_seen or (image is not None and not image.is_unsure):
+                self.waiting[order_id] = Image(effect.epoch, offset, row)
+            elif declined is not None and declined.is_unsure:
+                self.waiting[order_id] = Image(effect.epoch, offset, row, is_unsure=True)
 
     def _accept(self, effect: Effect) -> None:
         order_id, declined = effect.order_id, self._declined.get(effect.order_id)
-        is_same = effect.row == self.accepted.get(order_id) and order_id not in self.waiting
+        image = self.waiting.get(order_id)
+        is_same = effect.row == self.accepted.get(order_id) and (image is None or image.is_unsure)
         if declined is None or not is_same or declined.epoch != effect.epoch:
             self._declined.pop(order_id, None)
-        elif declined.is_marked:
+        elif declined.is_marked or image is not None:
             self._declined[order_id] = declined._replace(is_unsure=True)
         self.accepted[order_id] = effect.row
         self.waiting.pop(order_id, None)
 
     def _told(self, told: Told, partition: int, offset: int) -> None:
-        held, came = told.seen.sides
-        image = self.waiting.get(told.order_id)
+        order_id, image = told.order_id, self.waiting.get(told.order_id)
+        held, came = map(_row, told.seen.sides)
+        accepted = self.accepted.get(order_id)
+        is_same = image is not None and (held, came) == (accepted, image.row)
         what = f"the decision at offset {offset} about {told.seen.id}"
         if told.decision.id not in self.obeyed:
             if (
-                image is not None
+                is_same
+                and image is not None
                 and not image.is_unsure
                 and told.epoch >= self._epochs[partition]
-                and self._is_last(came, partition, offset)
+                and self._is_last(told.seen.sides[1], partition, offset)
             ):
                 self._log.world.finding(f"{what} was not obeyed, and nothing had changed")
             return
-        if image is None or _row(came) != image.row or _row(held) != self.accepted.get(told.order_id):
+        taken, there = (held, accepted) if told.decision.take == "A" else (came, image and image.row)
+        if self._emptied[partition] is None and not is_same:
             self._log.world.finding(f"{what} was obeyed, and was about something else")
-        elif told.decision.take == "B":
-            self.accepted[told.order_id] = image.row
-            self._declined.pop(told.order_id, None)
+        elif image is None or taken != there:  # it took a row of before the truncate
+            self._declined[order_id] = Declined(told.epoch, (held, came), is_unsure=True)
         else:
-            self._declined[told.order_id] = Declined(told.epoch, image.row)
-        self.waiting.pop(told.order_id, None)
+            self._declined[order_id] = Declined(told.epoch, (held, came))
+            self.accepted[order_id] = taken
+            self.waiting.pop(order_id, None)
 
     def _is_last(self, came: Side, partition: int, offset: int) -> bool:
         """Whether no record of the key lies between the image and the decision."""
@@ -171,6 +221,18 @@ class Desk:
             found |= {record.key or b"": decode_case(record.value or b"") for record in records}
         waiting = [case for case in found.values() if case.is_open]
         return self._rng.choice(waiting) if waiting else None
+
+    async def judge(self, person: Process) -> bool:
+        """Somebody decides what he saw: at once, or after a while. False: there is nothing to see."""
+        seen = self.look()
+        if seen is None:
+            return False
+        if self._rng.random() < 0.4:
+            await person.passes(self._rng.expovariate(0.5))
+        while not self._log.is_free("desk"):
+            await person.passes(0.05)
+        self.decide(seen)
+        return True
 
     def decide(self, seen: Case) -> None:
         """Writes a decision about a case as it was seen."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
+from faust.types import TP
 
 from tests.simulation import tables
 from tests.simulation.database import Database
@@ -17,7 +18,7 @@ from tests.simulation.heartbeats import BeatName
 from tests.simulation.invariants import ApplyChecks, DecideChecks, check_copy, check_end, check_same, check_stopped
 from tests.simulation.log import SimulatedLog
 from tests.simulation.schedule import Ended, FaultKind, Process, Stuck, World
-from tests.simulation.source import Captured, Effect, Shop, Write
+from tests.simulation.source import Captured, Emptied, Shop, Write
 from tests.simulation.store import Disk, Fate
 from tests.simulation.worker import Parts, Worker, capture_partitions, exits_end_their_process, truth_partitions
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
@@ -207,6 +208,7 @@ class Run:
                 epoch = self.log.init_producer("connect")
             self._note_effects(self._append(write, epoch))
             self._commit(write, epoch)
+            await self._stop_truncated(write, connect)
             while not self.log.is_free("connect"):
                 await connect.passes(0.05)
 
@@ -233,17 +235,15 @@ class Run:
         for index, (captured, offset) in enumerate(appended):
             if captured.effect is not None:
                 self.model.add(captured.partition, offset, captured.effect)
-            if captured.gone:
-                self._truncated(captured.gone, appended[index + 1 :])
+            if captured.emptied is not None:
+                self._truncated(captured.emptied, appended[index + 1 :])
 
-    def _truncated(self, gone: Sequence[Effect], later: Sequence[tuple[Captured, int]]) -> None:
+    def _truncated(self, emptied: Emptied, later: Sequence[tuple[Captured, int]]) -> None:
         """In each partition before what was captured afterwards, and behind everything else."""
         for number in range(tables.PARTITIONS):
             end = self.log.partitions[tables.ORDERS.capture_topic, number].end
             place = min((offset for captured, offset in later if captured.partition == number), default=end)
-            for effect in gone:
-                if effect.order_id % tables.PARTITIONS == number:
-                    self.model.add(number, place - 0.5 + effect.order_id / 100, effect)
+            self.model.add(number, place - 0.5, emptied)
 
     def _append(self, write: Write, epoch: int) -> list[tuple[Captured, int]]:
         """The records with their offsets."""
@@ -254,18 +254,28 @@ class Run:
         ]
 
     async def _judge(self, person: Process) -> None:
-        """Somebody looks at cases now and then, and decides what he saw: at once, or after a while."""
+        """Somebody looks at cases now and then."""
         for _ in range(self.rng.choice((0, 2, 5, 9))):
             await person.passes(self.rng.expovariate(0.5))
-            seen = self.desk.look()
-            if seen is None:
-                continue
-            if self.rng.random() < 0.4:
-                await person.passes(self.rng.expovariate(0.5))
-            while not self.log.is_free("desk"):
-                await person.passes(0.05)
-            self.desk.decide(seen)
+            await self._decide_case(person)
+
+    async def _decide_case(self, person: Process) -> None:
+        if await self.desk.judge(person):
             self._event("case decided")
+
+    async def _stop_truncated(self, write: Write, connect: Process) -> None:
+        """Who has to pass a truncate on stops for a while, and people decide what is decided in other partitions."""
+        places = [TP(captured.topic, captured.partition) for captured in write.records if captured.emptied is not None]
+        if not places or not self.shop.asks_people or self.rng.random() < 0.3:
+            return
+        owner = next((one for one, owned in self.decide_group.assignment.items() if places[0] in owned), None)
+        seconds = self.rng.uniform(1, 8)
+        if owner is not None and owner.alive:
+            self._event("truncate late")
+            owner.paused_until = max(owner.paused_until, self.world.now + seconds)
+        for _ in range(self.rng.choice((1, 2, 3))):
+            await connect.passes(self.rng.random() * seconds / 2)
+            await self._decide_case(connect)
 
     async def _disturb(self, director: Process) -> None:
         """What does not strike at a point of a worker's code: the world around it."""

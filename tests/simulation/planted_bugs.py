@@ -6,7 +6,8 @@ A simulation that finds nothing may be right or blind; these tell which.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +16,7 @@ from faust.types import TP
 
 from tests.simulation.database import Database
 from tests.simulation.database_session import SimulatedReplica
-from tests.simulation.kafka_clients import SimulatedProducer
+from tests.simulation.kafka_clients import SimulatedProducer, SimulatedTruthLog
 from tests.simulation.schedule import Process
 from tests.simulation.worker import Parts
 from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
@@ -197,6 +198,21 @@ class DecisionsNotFenced(Parts):
         return self._Handler(**parts)
 
 
+class DecisionsPassedOver(Parts):
+    """What people decided between a truncate and its control record is not judged once more, so it always falls."""
+
+    class _Reader(SimulatedTruthLog):
+        async def records(
+            self, topic: str, partition: int, start: int, end: int
+        ) -> AsyncGenerator[list[LogRecord], None]:
+            async with aclosing(super().records(topic, partition, start, end)) as batches:
+                async for records in batches:
+                    yield [r if r.key is None or r.value else msgspec.structs.replace(r, headers=()) for r in records]
+
+    def reader(self, process: Process) -> SimulatedTruthLog:
+        return self._Reader(self.log, process)
+
+
 class IdleClaimsForgotten(Parts):
     """A worker without work does not look whether its replica crashed. Not planted at first: it was found."""
 
@@ -214,5 +230,6 @@ PLANTED: Final[tuple[type[Parts], ...]] = (
     CountersDoubled,
     CasesForgotten,
     DecisionsNotFenced,
+    DecisionsPassedOver,
     IdleClaimsForgotten,
 )

@@ -23,9 +23,17 @@ from tests.simulation.tables import (
     key_of,
 )
 from trueup.core.decode import EPOCH_HEADER
+from trueup.model.event import Position
 
 _TIME_US = 1_767_607_200_000_000
-_AMOUNTS = (1, 2, 3, 950, -1, 6_000)  # 950 is refused by one replica, -1 by the table's check, 6,000 is for people
+_AMOUNTS: tuple[int, ...] = (
+    1,
+    2,
+    3,
+    950,
+    -1,
+    6_000,
+)  # 950 is refused by one replica, -1 by the table's check, 6,000 is for people
 _SUFFIX_MAX = 4
 
 
@@ -37,17 +45,27 @@ class Effect(NamedTuple):
     epoch: int
 
 
+class Emptied(NamedTuple):
+    """The shop has no key any more.
+
+    :param position: of the truncate, in the log of the source.
+    """
+
+    epoch: int
+    position: Position
+
+
 class Captured(NamedTuple):
     """A record for one partition of a topic.
 
-    :param gone: of a truncate, for every key: it concerns all partitions, at its place in the log of the source.
+    :param emptied: of a truncate: it concerns all partitions, at its place in the log of the source.
     """
 
     partition: int
     record: Offered
     effect: Effect | None = None
     topic: str = ORDERS.capture_topic
-    gone: tuple[Effect, ...] = ()
+    emptied: Emptied | None = None
 
 
 class Write(NamedTuple):
@@ -83,7 +101,8 @@ class Shop:
         self._streamed: list[list[Offered]] = [[] for _ in range(PARTITIONS)]  # of this epoch, repeatable
         self._over: list[list[Offered]] = [[] for _ in range(PARTITIONS)]  # of the epoch before
         self._keys = range(1, rng.randint(3, 7))
-        self._truncates = rng.random() < 0.5  # in this run; then nothing is left for people to decide
+        chance = rng.random()  # of what happens in this run: truncates, rows that people decide about, or both
+        self._truncates, self.asks_people = chance < 0.7, chance >= 0.4
         self._truncated = False
 
     def capture(self) -> list[Write]:
@@ -149,12 +168,12 @@ class Shop:
         partition = rng.randrange(PARTITIONS)
         value = envelope("t", None, None, position, _TIME_US + self._commits * 1_000)
         header = (EPOCH_HEADER, b"%d" % self._epoch)
-        gone = tuple(Effect(order_id, None, self._epoch) for order_id in self._keys)
         for (
             order_id
         ) in self._keys:  # carried out partition by partition, so it reaches nothing (ARCHITECTURE, Watermarks)
             self.history.setdefault(order_id, []).append(None)
-        truncate = Captured(partition, Offered(None, value, (header,)), gone=gone)
+        emptied = Emptied(self._epoch, Position(*position))
+        truncate = Captured(partition, Offered(None, value, (header,)), emptied=emptied)
         self._streamed[partition].append(truncate.record)
         self._truncated = True
         records.append(truncate)
@@ -191,7 +210,9 @@ class Shop:
         return records
 
     def _new_row(self, order_id: int) -> Row:
-        amounts = _AMOUNTS[:-1] if self._truncates else _AMOUNTS
+        amounts = _AMOUNTS if self.asks_people else _AMOUNTS[:-1]
+        if self.asks_people and self._truncates:  # else hardly anybody decides just between a truncate and its control
+            amounts += _AMOUNTS[-1:] * 4
         return (order_id, self._rng.choice(amounts), self._rng.choice("ab"))
 
     def _streams(self, op: str, row: Row | None, before: Row | None, position: tuple[int, int]) -> Captured:
@@ -273,9 +294,12 @@ class Shop:
             elif self._rng.random() < 0.3:
                 self.rows[order_id] = self._new_row(order_id)
         if self._truncated:
-            # A refused row of the new snapshot is there, so what was held of its key stays, even if that was before a
-            # truncate whose epoch is over: the model does not follow that far.
-            self.rows = {order_id: (order_id, abs(row[1]), row[2]) for order_id, row in self.rows.items()}
+            # A refused or undecided row of the new snapshot is there, so what was held of its key stays, even if that
+            # was before a truncate whose epoch is over: the model does not follow that far.
+            self.rows = {
+                order_id: (order_id, min(abs(row[1]), AMOUNT_UNDECIDED_ABOVE), row[2])
+                for order_id, row in self.rows.items()
+            }
         self._epoch += 1
         self._commit = self._rng.choice((1_000, self._commit + 500))
         self._commits += 1

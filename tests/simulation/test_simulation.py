@@ -31,6 +31,11 @@ def test_a_truncate_is_a_witness_of_its_topic_where_offsets_were_deleted(seed: i
     assert not run_seed(seed).findings
 
 
+def test_what_a_person_declined_before_a_truncate_may_be_asked_about_again_or_not() -> None:
+    """The model said that it must, once the row had been read again; nobody promised that."""
+    assert not run_seed(1606).findings
+
+
 def test_a_seed_repeats_its_run() -> None:
     first, again = (run_seed(7, keeps_trace=True) for _ in range(2))
     assert len(first.trace) > 10

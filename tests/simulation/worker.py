@@ -108,7 +108,7 @@ class Parts:
         handler = self.decide_handler(
             plans={tables.ORDERS.capture_topic: tables.decide_plan()},
             settings=_SETTINGS,
-            log_reader=SimulatedTruthLog(self.log, process),
+            log_reader=self.reader(process),
             registry=_REGISTRY,
             metrics=_METRICS,
             state_dir=_STATE,
@@ -148,6 +148,9 @@ class Parts:
 
     def decide_handler(self, **parts: Any) -> DecideHandler:
         return DecideHandler(**parts)
+
+    def reader(self, process: Process) -> SimulatedTruthLog:
+        return SimulatedTruthLog(self.log, process)
 
     def apply_handler(self, handler: ApplyHandler) -> Handler:
         return handler

@@ -127,6 +127,16 @@ def is_control(record: LogRecord) -> bool:
     return record.value is None and any(name == CONTROL_HEADER for name, _ in record.headers or ())
 
 
+def decision_in(record: LogRecord) -> CaseDecision | None:
+    """What a person decided, as a control record says it, whoever wrote that: `order_of` tells whether it is obeyed."""
+    if not is_control(record) or record.key is None:
+        return None
+    try:
+        return _decode_decision(dict(record.headers).get(DECISION_HEADER, b""))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
 def segments(
     records: Sequence[LogRecord], start: int, end: int, also: Callable[[LogRecord], bool] = lambda _: False
 ) -> Iterator[Segment]:
@@ -168,9 +178,7 @@ def order_of(record: LogRecord, guard: Guard, identity: bytes) -> Sweep | Trunca
     time_us = record.timestamp_ms * 1000
     if record.key is None:
         return Sweep(epoch, record.offset, time_us)
-    try:
-        decision = _decode_decision(headers.get(DECISION_HEADER, b""))
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    if (decision := decision_in(record)) is None:
         return _forged("it is no decision of this version of TrueUp")
     return DecisionOrder(epoch, record.offset, time_us, record.key, decision)
 

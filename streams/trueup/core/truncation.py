@@ -2,7 +2,8 @@
 
 The record lies in some one partition; in the others it has no place in the order. Its owner writes a control record
 into each partition (`orders_of`), and there the rows of before are told from those that came after by their capture
-records (`place_in`, `settled`). `runtime.truncate_run` carries it out; `core.control` says when it is obeyed.
+records (`place_in`, `core.decided_again`). `runtime.truncate_run` carries it out; `core.control` says when it is
+obeyed.
 
 Why the capture log and not the truth: a row that was written again just as it had been is unchanged, so the truth still
 names the record of before; and rows of a snapshot have no position in the source's log.
@@ -20,7 +21,7 @@ from trueup.core.cases import superseded
 from trueup.core.control import Truncate, truncate_record
 from trueup.core.decode import EnvelopeDecoder, decode
 from trueup.core.ordering import Guard, check_position
-from trueup.core.pipeline import DecidePlan, decide_batch, held_of
+from trueup.core.pipeline import DecidePlan
 from trueup.core.route import row_gone
 from trueup.model.case import Case
 from trueup.model.decision import DELETED_HASH, Held, Reject, Skip, TruthRecord
@@ -29,16 +30,6 @@ from trueup.model.event import ChangeEvent, LogRecord
 from trueup.model.version import Version, epoch_of, make_version, offset_of, split_version
 
 _CAUSE: Final = "truncated at the source"
-
-
-class Settled(msgspec.Struct, frozen=True):
-    """What is to be published for the keys that were written between a truncate and its control record.
-
-    :param cases: of keys whose open case has other sides than it would have had.
-    """
-
-    truths: list[TruthRecord]
-    cases: dict[bytes, Case]
 
 
 class Ordered(msgspec.Struct, frozen=True):
@@ -107,61 +98,25 @@ def place_in(records: Sequence[LogRecord], order: Truncate, decoders: Mapping[in
     return Place(first_after, before)
 
 
-def settled(
-    records: Sequence[LogRecord],
-    boundary: int,
-    order: Truncate,
-    held: Mapping[bytes, Held],
-    waiting: Mapping[bytes, Case],
-    plan: DecidePlan,
-) -> Settled:
-    """What is to be published for the keys of the records that lie between the truncate and its control record.
-
-    They were decided while the rows of before were still held. Decided once more, as after the truncate, they say which
-    rows are there; only what differs from what is held is published. Nothing is counted a second time.
-
-    :param records: the partition's, from `boundary` to the control record.
-    :param held: what is held of their keys now; `waiting` their open cases.
-    """
-    keys = dict.fromkeys(record.key for record in records if record.key is not None)
-    gone = {key: deletion(key, _version_gone(held[key].version, boundary, order), order) for key in keys if key in held}
-    # Only a table ordered by a column asks what the row of before was: as after a delete, its rank counts.
-    ordered = plan.version_column is not None
-    known_then = {key: held_of(truth, plan) for key, truth in gone.items()} if ordered else {}
-    guard = Guard(order.epoch, order.position, order.time_us).truncated(order.position)
-    again = decide_batch(records, known_then, guard, plan)
-    newest = {truth.key: truth for truth in again.truths}
-    truths = []
-    for key in keys:
-        known = held.get(key)
-        if known is None or not is_row_of_before(known, order):
-            continue
-        before = _is_before(known.version, order.epoch, boundary)
-        if key in again.held and again.held[key].content_hash != DELETED_HASH:
-            if before:  # unchanged by what came after, so nothing was published: but it is there again
-                truths.append(newest[key])
-        elif before:
-            truths.append(newest.get(key) or gone[key])
-        else:
-            truths.append(deletion(key, version_deleted(known.version, order), order))
-    cases = {}
-    for key in [key for key in keys if key in waiting]:
-        now = again.cases.get(key)
-        if now is None or not now.is_open:
-            cases[key] = superseded(waiting[key], order_version(order), order.time_us)
-        elif now.sides != waiting[key].sides:
-            cases[key] = now
-    return Settled(truths, cases)
+def is_before(version: Version, epoch: int, offset: int) -> bool:
+    """Whether a version was given before an offset of an epoch."""
+    return (epoch_of(version), offset_of(version)) < (epoch, offset)
 
 
 def is_row_of_before(known: Held, order: Truncate) -> bool:
     """Whether a row is held that was decided before the control record."""
-    return known.content_hash != DELETED_HASH and _is_before(known.version, order.epoch, order.offset)
+    return known.content_hash != DELETED_HASH and is_before(known.version, order.epoch, order.offset)
 
 
-def order_version(order: Truncate) -> Version:
-    """The version of the control record, for what has no other."""
-    return make_version(order.epoch, order.offset)
+def is_case_of_before(case: Case, order: Truncate) -> bool:
+    """Whether a case was there before the control record. When a partition is read once more, what came afterwards is
+    there already."""
+    return is_before(case.sides[-1].order, order.epoch, order.offset)
+
+
+def case_over(case: Case, order: Truncate) -> Case:
+    """An open case of a key that was not written again: its row is gone, or never was."""
+    return superseded(case, make_version(order.epoch, order.offset), order.time_us)
 
 
 def version_deleted(version: Version, order: Truncate) -> Version:
@@ -178,17 +133,3 @@ def deletion(key: bytes, version: Version, order: Truncate) -> TruthRecord:
 def keys_of(records: Iterable[LogRecord]) -> set[bytes]:
     """The keys records name."""
     return {record.key for record in records if record.key is not None}
-
-
-def _is_before(version: Version, epoch: int, offset: int) -> bool:
-    return (epoch_of(version), offset_of(version)) < (epoch, offset)
-
-
-def _version_gone(version: Version, boundary: int, order: Truncate) -> Version:
-    """Above all that came before the truncate, and below what came after: a dead letter of then can still be replayed.
-    Where nothing lies between the two, above what is held."""
-    epoch, rank, offset = split_version(version)
-    if not _is_before(version, order.epoch, boundary):
-        return make_version(order.epoch, max(boundary - 1, 0))
-    is_last = boundary == 0 or (epoch == order.epoch and offset == boundary - 1)
-    return make_version(order.epoch, boundary if is_last else boundary - 1, rank)

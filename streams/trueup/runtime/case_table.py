@@ -100,7 +100,7 @@ def _say(before: Case | None, case: Case) -> None:
         )  # fmt: skip
     elif case.status is CaseStatus.SUPERSEDED:
         log.info("case superseded", **known, version=case.closed_by)
-    elif before is None or before.id != case.id:
+    elif before is None or before.id != case.id or not before.is_open:
         log.warning("case opened", **known, deadline_us=case.deadline_us)
     elif case.refused is not None and case.refused != before.refused:
         log.warning("decision refused", **known, decision=case.refused.id, why=case.refused.why)

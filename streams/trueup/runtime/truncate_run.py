@@ -10,17 +10,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 from trueup.adapters.truth_log import TruthLog
-from trueup.core.cases import superseded
 from trueup.core.control import Truncate
+from trueup.core.decided_again import Settled, settled
 from trueup.core.pipeline import DecidePlan
 from trueup.core.truncation import (
-    Settled,
+    case_over,
     deletion,
+    is_case_of_before,
     is_row_of_before,
     keys_of,
-    order_version,
     place_in,
-    settled,
     version_deleted,
 )
 from trueup.model.decision import TruthRecord
@@ -46,12 +45,12 @@ async def truncate(order: Truncate, log: TruthLog, owned: OwnedPartition, learn:
     # Without a change from after the truncate no row of after it can be there: whoever inserted it is in the log.
     if (memory.guard.epoch, memory.guard.position) > (order.epoch, order.position):
         boundary, after = await _since(order, log, source.topic, source.partition, plan, learn)
-    seen, open_cases = keys_of(after), owned.cases.open
-    now = settled(after, boundary, order, owned.table.get_many(seen), open_cases, plan) if after else Settled([], {})
+    seen, cases = keys_of(after), owned.cases
+    now = settled(after, boundary, order, owned.table.get_many(seen), cases.known, plan) if after else Settled([], {})
     changed = now.cases | {
-        key: superseded(case, order_version(order), order.time_us)
-        for key, case in open_cases.items()
-        if key not in seen
+        key: case_over(case, order)
+        for key, case in cases.open.items()
+        if key not in seen and is_case_of_before(case, order)
     }
     if changed:
         await owned.publish([], changed, order.offset)

@@ -5,18 +5,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.envelopes import BY_COUNTER, ORDERS, change, key_of, order, orders_plan
-from trueup.core.cases import nothing_held
+from tests.envelopes import ORDERS, change, orders_plan
 from trueup.core.control import PROOF_HEADER, Truncate, is_control, order_of, segments, truncate_record
 from trueup.core.decode import decode, truncate_event
 from trueup.core.ordering import Guard, check_position, outlived
-from trueup.core.pipeline import decide_batch
-from trueup.core.truncation import Ordered, Place, orders_of, place_in, settled
+from trueup.core.truncation import Ordered, Place, orders_of, place_in
 from trueup.model.decision import DELETED_HASH, Held, Outcome, Reject, Skip
 from trueup.model.errors import TableTruncated
-from trueup.model.event import ChangeEvent, LogRecord, Position
+from trueup.model.event import ChangeEvent, Position
 from trueup.model.registration import Check
-from trueup.model.version import make_version, split_version
+from trueup.model.version import make_version
 
 IDENTITY = b"cluster/topic"
 PLAN = orders_plan(msgspec.structs.replace(ORDERS, checks=[Check(column="amount", min=0)]))
@@ -117,63 +115,6 @@ def held_row(offset: int, rank: int = 0) -> Held:
     return Held(make_version(1, offset, rank), b"x" * 16)
 
 
-def after(offset: int, *args: Any, **more: Any) -> LogRecord:
-    return change(offset, *args, position=(6_000, 6_000 + offset), **more)
-
-
-def test_a_row_loaded_again_unchanged_is_published_although_nothing_about_it_changed() -> None:
-    row = order(1)
-    (truth,) = decide_batch([change(10, "c", row)], {}, Guard(), PLAN).truths
-    held = {key_of(1): Held(make_version(1, 10), truth.content_hash)}
-    (published,) = settled([after(50, "c", row)], 50, ORDER, held, {}, PLAN).truths
-    assert published.version == make_version(1, 50)
-    assert published.content_hash == truth.content_hash
-
-
-def test_a_refused_row_of_afterwards_does_not_keep_the_row_of_before_and_can_be_replayed() -> None:
-    refused = after(50, "c", order(1, amount="-1.00"))
-    (published,) = settled([refused], 50, ORDER, {key_of(1): held_row(10)}, {}, PLAN).truths
-    assert published.content_hash == DELETED_HASH
-    assert make_version(1, 10) < published.version < make_version(1, 50)
-
-
-def test_a_row_of_a_snapshot_alone_brings_nothing_back() -> None:
-    records = [after(50, "r", order(1))]
-    (published,) = settled(records, 50, ORDER, {key_of(1): held_row(50)}, {}, PLAN).truths
-    assert published.content_hash == DELETED_HASH
-    assert published.version == make_version(1, ORDER.offset)
-
-
-def test_what_is_held_since_and_what_came_behind_the_control_record_is_left_alone() -> None:
-    records = [after(50, "c", order(1)), after(51, "c", order(2))]
-    held = {key_of(1): held_row(50), key_of(2): held_row(95)}
-    assert settled(records, 50, ORDER, held, {}, PLAN).truths == []
-
-
-def test_where_a_column_orders_the_row_of_before_counts_as_a_deleted_one() -> None:
-    plan = orders_plan(BY_COUNTER)
-    records = [after(50, "c", order(1, row_version=3))]
-    (published,) = settled(records, 50, ORDER, {key_of(1): held_row(10, rank=8)}, {}, plan).truths
-    assert published.content_hash == DELETED_HASH
-    assert split_version(published.version) == (1, 8, 49)
-
-
-def test_a_case_of_before_is_over_and_one_of_afterwards_has_nothing_held() -> None:
-    plan = orders_plan(
-        msgspec.structs.replace(ORDERS, checks=[Check(column="amount", max=100, on_violation="escalate")])
-    )
-    doubtful = after(50, "c", order(1, amount="500.00"))
-    batch = decide_batch([doubtful], {}, Guard(), plan)
-    case = batch.cases[key_of(1)]
-    assert case.sides[0] == nothing_held()
-    stale = msgspec.structs.replace(case, sides=(msgspec.structs.replace(case.sides[0], version="00"), case.sides[1]))
-    now = settled([doubtful], 50, ORDER, {key_of(1): held_row(10)}, {key_of(1): stale}, plan)
-    assert now.cases == {key_of(1): case}
-    assert settled([doubtful], 50, ORDER, {}, {key_of(1): case}, plan).cases == {}
-    fine = after(50, "c", order(1))
-    assert not settled([fine], 50, ORDER, {}, {key_of(1): case}, plan).cases[key_of(1)].is_open
-
-
 def read(read_at: int, guard: Guard, held: Held | None = None) -> tuple[Guard, Skip | None]:
     event = decode(change(95, "r", position=(read_at, read_at + 1)), PLAN.decoders)
     assert isinstance(event, ChangeEvent)
@@ -207,11 +148,3 @@ def test_a_replayed_letter_of_before_does_not_come_back() -> None:
     assert isinstance(check_position(event, guard), Skip)
     newer = msgspec.structs.replace(event, position=Position(5_000, 5_009))
     assert check_position(newer, guard) == guard
-
-
-def test_a_change_too_close_to_a_truncated_row_is_escalated_and_crashes_nothing() -> None:
-    """A table ordered by a column keeps rows, and a case shows what was held: here that the row was truncated."""
-    plan = orders_plan(BY_COUNTER)
-    records = [after(50, "c", order(1, row_version=8))]
-    now = settled(records, 50, ORDER, {key_of(1): held_row(10, rank=8)}, {}, plan)
-    assert [truth.content_hash for truth in now.truths] == [DELETED_HASH]
