@@ -15,7 +15,7 @@ from tests.waiting import eventually
 from trueup.demo.ledger import Ledger
 from trueup.demo.pgbench import PgbenchLoad
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(800)]
+pytestmark = [pytest.mark.long, pytest.mark.integration, pytest.mark.timeout(800)]
 
 log = logging.getLogger(__name__)  # pytest --log-cli-level=INFO shows what was measured
 
