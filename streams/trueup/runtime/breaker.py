@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from trueup.model.errors import TrueUpError, Unreachable
+from trueup.model.errors import Unreachable
+from trueup.runtime.backoff import backoff_s
 
-_OPEN_S_FIRST: Final = 0.5
 _OPEN_S_MAX: Final = 5.0  # how long a replica is back before it is noticed; a probe is one connection
 
 
@@ -45,7 +45,7 @@ class Breaker:
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def concerns(self, exc: TrueUpError) -> bool:
+    def concerns(self, exc: BaseException) -> bool:
         """Whether an error says that the part is away."""
         return isinstance(exc, Unreachable) and exc.part == self.part
 
@@ -76,14 +76,10 @@ class Breaker:
         asks = self.state is State.HALF_OPEN
         try:
             yield
-        except TrueUpError as exc:
+        except BaseException as exc:
             if self.concerns(exc):
                 self.failed()
-            elif asks:
-                self._give_up()
-            raise
-        except BaseException:  # cancelled: revoked, or the worker ends
-            if asks:
+            elif asks:  # another part is away; or it was cancelled: revoked, or the worker ends
                 self._give_up()
             raise
         self.answered()
@@ -110,7 +106,7 @@ class Breaker:
 
     def _pause(self) -> None:
         self.state, self._asking = State.OPEN, False
-        delay_s = min(_OPEN_S_MAX, _OPEN_S_FIRST * 2 ** min(self._failures - 1, 10))
+        delay_s = backoff_s(self._failures, _OPEN_S_MAX)
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._half_open)
 
     def _half_open(self) -> None:

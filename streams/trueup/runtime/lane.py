@@ -15,12 +15,12 @@ import structlog
 from faust.types import TP
 
 from trueup.model.errors import Retryable, Stop
+from trueup.runtime.backoff import backoff_s
 from trueup.runtime.breaker import Breaker
 from trueup.runtime.outages import Outages
 from trueup.runtime.process_exit import exit_process
 
 _REVOKED_GRACE_S: Final = 10.0  # a revoked batch has so long to finish, then it is rolled back (design 7)
-_BACKOFF_S_FIRST: Final = 0.5
 _BACKOFF_S_MAX: Final = 15.0
 _HOLD_S: Final = 5.0  # how long an idle partition may not know that its claim is gone; arbitrary, a small query each
 
@@ -186,7 +186,7 @@ class Lane:
         self.outages.begin(_name(tp), exc, named=state.named == exc.primary)
         self.on_retry(exc)
         state.trouble, state.named = exc, exc.primary
-        delay_s = min(_BACKOFF_S_MAX, _BACKOFF_S_FIRST * 2 ** min(failures - 1, 10))
+        delay_s = backoff_s(failures, _BACKOFF_S_MAX)
         if self.breaker is not None and self.breaker.concerns(exc):
             self.breaker.failed()
             if not state.process_failures:

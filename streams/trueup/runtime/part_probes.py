@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from trueup.model.errors import TrueUpError, Unreachable
+from trueup.runtime.backoff import backoff_s
 from trueup.runtime.outages import Outages
 
 _INTERVAL_S: Final = 3.0  # an outage is in /readyz after so long; a probe is one small request
@@ -49,4 +50,4 @@ class PartProbes:
             else:
                 self._outages.end(f"probe of {part}")
                 failures = 0
-            await asyncio.sleep(min(_BACKOFF_S_MAX, 0.5 * 2**failures) if failures else _INTERVAL_S)
+            await asyncio.sleep(backoff_s(failures + 1, _BACKOFF_S_MAX) if failures else _INTERVAL_S)
