@@ -49,9 +49,16 @@ async def check_capture(
     if committed is not None:
         return committed
     capture = _Capture(log, plan, found, learn)
+    gone = list[int]()
     for key, held in probes(await _newest(truths)):
-        if not await capture.holds(key, held):
+        if await capture.says(key, held):
+            continue
+        if held.content_hash != DELETED_HASH:
             raise made_anew(plan.table, found.partition, offset_of(held.version))
+        gone.append(offset_of(held.version))
+    places = await capture.truncated(min(gone)) if gone else set[int]()
+    if lost := [offset for offset in gone if offset not in places]:
+        raise made_anew(plan.table, found.partition, lost[0])
     return found.begin
 
 
@@ -75,17 +82,30 @@ class _Capture(msgspec.Struct, frozen=True):
     found: CaptureLog
     learn: Learn
 
-    async def holds(self, key: bytes, held: Held) -> bool:
-        """Whether what is held of a key was decided from this log."""
+    async def says(self, key: bytes, held: Held) -> bool:
+        """Whether the record at its offset says what is held of a key."""
         offset = offset_of(held.version)
         async with aclosing(self._records(offset, min(offset + 1, self.found.end))) as records:
             async for record in records:
-                if record.offset == offset and await self._says(record, key, held):
-                    return True
-                break
-        return held.content_hash == DELETED_HASH and await self._truncated_at(offset)
+                return record.offset == offset and await self._is(record, key, held)
+        return False
 
-    async def _says(self, record: LogRecord, key: bytes, held: Held) -> bool:
+    async def truncated(self, start: int) -> set[int]:
+        """Offsets under which truncates of the log delete what no record at them says (`core.decided_again`): each
+        right before where the truncate would stand, or there.
+
+        :param start: their control records lie behind it.
+        """
+        places = set[int]()
+        async with aclosing(self._records(start, self.found.end)) as records:
+            async for record in records:
+                order = self._order_of(record) if is_control(record) else None
+                if isinstance(order, Truncate):
+                    boundary = await boundary_of(order, self.log, record.topic, record.partition, self.plan, self.learn)
+                    places |= {boundary - 1, boundary}
+        return places
+
+    async def _is(self, record: LogRecord, key: bytes, held: Held) -> bool:
         """Whether a record by itself says what is held of a key.
 
         Of a table with several writers only the key is asked: a version there follows from what was held, and the
@@ -100,19 +120,6 @@ class _Capture(msgspec.Struct, frozen=True):
         await self.learn([record])
         again = decided_alone(record, self.plan)
         return again is not None and (again.version, again.content_hash) == (held.version, held.content_hash)
-
-    async def _truncated_at(self, offset: int) -> bool:
-        """Whether a truncate deletes under the version of this offset, at which no record says so: then its control
-        record lies behind, and the truncate would stand here (`core.truncation.Settled`)."""
-        async with aclosing(self._records(offset, self.found.end)) as records:
-            async for record in records:
-                order = self._order_of(record) if is_control(record) else None
-                if not isinstance(order, Truncate):
-                    continue
-                boundary = await boundary_of(order, self.log, record.topic, record.partition, self.plan, self.learn)
-                if offset in {boundary, boundary - 1}:
-                    return True
-        return False
 
     def _order_of(self, record: LogRecord) -> object:
         return order_of(record, Guard(), self.found.topic.encode())
