@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from trueup.core.copy_state import CopyLook, copy_state, next_command
+from trueup.core.copy_state import CopyLook
 from trueup.core.status_problems import Problem, Scope, difference_problems, unready
-from trueup.core.status_view import CopyLine, Filling, StatusView, worst_first
+from trueup.core.status_view import CopyLine, StatusView, line_of, worst_first
 
 WORKERS = {("decide", ""): "decide", ("apply", "warehouse"): "apply-warehouse", ("apply", "shop"): "apply-shop"}
 
@@ -51,32 +51,20 @@ LOOKS = [
 ]
 
 
-def line_of(look: CopyLook, problems: list[Problem], **other: object) -> CopyLine:
-    """A line as status makes it of a look."""
-    state = copy_state(look, problems)
-    line = CopyLine(
-        table=look.table,
-        replica=look.replica,
-        state=state,
-        captured=look.seen,
-        applied=look.seen - look.to_apply if look.answered else None,
-        other={"coalesced": 2_180, "unchanged": 14},
-        decide_lag=look.to_decide,
-        lag=look.to_apply if look.answered else None,
-        convergence_p50_s=0.145,
-        convergence_p99_s=0.635 if look.answered else None,
-        filling=Filling(done=look.waiting == 0) if look.answered else None,
-        as_of_age_s=look.age_s,
-        window_s=look.window_s,
-        fresh=None if look.age_s is None else look.age_s <= look.window_s,
-        proven_age_s=190.0 if look.seen % 2 == 0 and look.age_s is not None else None,
-        next=next_command(state, look, problems, WORKERS),
-    )
-    return msgspec.structs.replace(line, **other)
+def shown(look: CopyLook, problems: list[Problem], **other: object) -> CopyLine:
+    """A line as status makes it of a look, with what a replica counted."""
+    line = line_of(look, problems, WORKERS, (0.145, 0.635 if look.answered else None))
+    counted = {
+        "applied": look.seen - look.to_apply if look.answered else None,
+        "other": {"coalesced": 2_180, "unchanged": 14},
+        "fresh": None if look.age_s is None else look.age_s <= look.window_s,
+        "proven_age_s": 190.0 if look.seen % 2 == 0 and look.age_s is not None else None,
+    }
+    return msgspec.structs.replace(line, **(counted | other))
 
 
 def view_of(looks: list[CopyLook], problems: list[Problem]) -> StatusView:
-    lines = worst_first(line_of(look, problems) for look in looks)
+    lines = worst_first(shown(look, problems) for look in looks)
     return StatusView(problems=problems, unreachable=[], tables=lines, decide=[])
 
 

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from trueup.core.copy_state import FINDINGS, RANK, CopyState
+from trueup.core.copy_state import FINDINGS, RANK, CopyLook, CopyState, copy_state, next_command
 from trueup.core.status_problems import Problem
 
 _BUCKET = re.compile(r'trueup_convergence_seconds_bucket\{le="([^"]+)",replica="([^"]*)",table="([^"]*)"\} (\S+)')
@@ -80,6 +80,37 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     def has_findings(self) -> bool:
         """Whether somebody has to look. A copy that is filling needs nobody."""
         return bool(self.problems) or any(line.state in FINDINGS for line in self.tables)
+
+
+def line_of(
+    look: CopyLook,
+    problems: Iterable[Problem],
+    workers: Mapping[tuple[str, str], str],
+    convergence_s: tuple[float | None, float | None],
+) -> CopyLine:
+    """What a look says of a copy. What its replica counted is not among it.
+
+    :param workers: names of the workers of this host by (kind, replica).
+    :param convergence_s: p50 and p99.
+    """
+    problems = list(problems)
+    state = copy_state(look, problems)
+    return CopyLine(
+        table=look.table,
+        replica=look.replica,
+        state=state,
+        captured=look.seen,
+        applied=None,
+        other={},
+        decide_lag=look.to_decide,
+        lag=look.to_apply if look.answered else None,
+        convergence_p50_s=convergence_s[0],
+        convergence_p99_s=convergence_s[1],
+        filling=Filling(done=look.seen > 0 and look.waiting == 0) if look.answered else None,
+        as_of_age_s=look.age_s,
+        window_s=look.window_s if look.has_watermark else None,
+        next=next_command(state, look, problems, workers),
+    )
 
 
 def worst_first(tables: Iterable[CopyLine]) -> list[CopyLine]:

@@ -9,7 +9,6 @@ import httpx
 import msgspec
 
 from trueup.adapters.secret_references import Secrets
-from trueup.core.copy_state import copy_state, next_command
 from trueup.core.status_problems import (
     Problem,
     Scope,
@@ -19,7 +18,7 @@ from trueup.core.status_problems import (
     scope_of_worker,
     unready,
 )
-from trueup.core.status_view import CopyLine, DecideLine, Filling, StatusView, quantiles, worst_first
+from trueup.core.status_view import CopyLine, DecideLine, StatusView, line_of, quantiles, worst_first
 from trueup.model.registration import Project
 from trueup.model.settings import Settings
 from trueup.runtime.captures import look_at_captures
@@ -76,32 +75,14 @@ def read_status(settings: Settings, project: Project, secrets: Secrets) -> Statu
 
 def _line(copy: SeenCopy, workers: _Workers, problems: list[Problem]) -> CopyLine:
     look, applied = copy.look, copy.applied
-    p50, p99 = workers.convergence.get((look.table, look.replica), (None, None))
-    state = copy_state(look, problems)
-    line = CopyLine(
-        table=look.table,
-        replica=look.replica,
-        state=state,
-        captured=look.seen,
-        applied=None,
-        other={},
-        decide_lag=look.to_decide,
-        lag=None,
-        convergence_p50_s=p50,
-        convergence_p99_s=p99,
-        filling=None,
-        window_s=look.window_s if look.has_watermark else None,
-        next=next_command(state, look, problems, workers.names),
-    )
+    convergence_s = workers.convergence.get((look.table, look.replica), (None, None))
+    line = line_of(look, problems, workers.names, convergence_s)
     if applied is None:
         return line
     return msgspec.structs.replace(
         line,
         applied=applied.counts["applied"],
         other={name: n for name, n in applied.counts.items() if n and name != "applied"},
-        lag=applied.lag,
-        filling=Filling(done=look.seen > 0 and look.waiting == 0),
-        as_of_age_s=look.age_s,
         fresh=None if copy.freshness is None else copy.freshness.fresh,
         proven_age_s=None if copy.proof is None else copy.proof.age_s,
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.status_example import EXAMPLE, line_of, look, view_of
+from tests.status_example import EXAMPLE, look, shown, view_of
 from trueup.core.copy_state import RANK, CopyState
 from trueup.core.status_problems import Problem
 from trueup.core.status_view import worst_first
@@ -16,7 +16,7 @@ def test_the_worst_state_comes_first_whatever_its_lag() -> None:
 
 def test_within_a_state_the_most_that_waits_comes_first_at_whichever_stage() -> None:
     few, decide, apply = look("a", "r", to_apply=1), look("b", "r", to_decide=9), look("c", "r", to_apply=5)
-    lines = worst_first(line_of(each, []) for each in (few, apply, decide))
+    lines = worst_first(shown(each, []) for each in (few, apply, decide))
     assert [line.table for line in lines] == ["b", "c", "a"]
 
 
