@@ -47,10 +47,10 @@ class Prometheus:
         groups: list[dict[str, Any]] = self._data("/api/v1/rules", {})["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
-    def alerts(self, state: str = "pending|firing") -> list[dict[str, str]]:
-        """The labels of every alert that is pending or firing now."""
+    def alerts(self, *states: str) -> list[dict[str, str]]:
+        """The labels of every alert that is "pending" or "firing" now, or in these states only."""
         active: list[dict[str, Any]] = self._data("/api/v1/alerts", {})["alerts"]
-        return [alert["labels"] for alert in active if alert["state"] in state.split("|")]
+        return [alert["labels"] for alert in active if not states or alert["state"] in states]
 
     def _data(self, path: str, parameters: dict[str, str]) -> Any:
         answer = self._request("GET", path, parameters)
