@@ -15,18 +15,17 @@ from trueup.runtime.partition_memory import PartitionMemory
 _passed = watermarks.Watermarks.passed
 
 
-def _one_batch_early(self: watermarks.Watermarks, tp: TP, position: int, memory: PartitionMemory) -> Beat | None:
+def _one_batch_early(self: watermarks.Watermarks, tp: TP, position: int, memory: PartitionMemory) -> list[Beat]:
     """Whatever the partition waits for is said to be there already."""
-    pending = self._pending.get(tp)
-    if pending is not None:
+    for pending in self._pending.get(tp, {}).values():
         pending._waiting = type(pending._waiting)((beat, 0) for beat, _ in pending._waiting)
     return _passed(self, tp, position, memory)
 
 
-def _always_due(self: watermarks.Watermarks, tp: TP, pending: object, lane: Lane) -> bool:
+def _always_due(self: watermarks.Watermarks, tp: TP, lane: Lane) -> bool:
     state = lane.partitions.get(tp)
-    waiting = getattr(pending, "_waiting", ())
-    return bool(waiting) and state is not None and state.ready and state.in_flight is None and state.stopped is None
+    waiting = any(pending._waiting for pending in self._pending[tp].values())
+    return waiting and state is not None and state.ready and state.in_flight is None and state.stopped is None
 
 
 watermarks.Watermarks.passed = _one_batch_early  # type: ignore[method-assign]

@@ -45,9 +45,11 @@ class Freshness(msgspec.Struct, frozen=True):
     """What is known of a copy.
 
     :param table: as registered; `target` is schema.table at this replica.
-    :param as_of: the owner's time; None before the first filling is complete.
+    :param as_of: the owner's time; None before the first filling is complete, and for a moment after a TRUNCATE, until
+        all partitions carried it out. Of several writers, the time of the one that is known least far.
     :param age_s: seconds from `as_of` to the moment of the question, by the replica's clock.
-    :param as_of_position: in the owner's log, within the epoch: every commit that ended below is in the copy.
+    :param as_of_position: in the owner's log, within the epoch: every commit that ended below is in the copy. None of
+        a table of several writers: each has a log of its own.
     :param within_s: the registered window; `fresh` says whether it is kept. None when no window is registered.
     :param held_keys: keys that wait for the decision of a case: the copy shows what they were before.
     :param dead_lettered_keys: keys whose newest change could not be used.
@@ -135,7 +137,7 @@ def _judged(found: Freshness, within: Within | None) -> Freshness:
         return found
     if found.as_of is None:
         primary = f'it is not known how old copy "{found.target}" of table "{found.table}" is'
-        detail = f"its first filling is not complete; at most {allowed_s:g} s are allowed"
+        detail = f"its first filling or a truncate is not complete; at most {allowed_s:g} s are allowed"
     else:
         primary = f'copy "{found.target}" of table "{found.table}" is {found.age_s:.1f} s old'
         detail = f"it is as of {found.as_of.isoformat()}; at most {allowed_s:g} s are allowed"

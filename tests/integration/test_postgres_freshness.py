@@ -16,8 +16,7 @@ from trueup.adapters.postgres_freshness import CopyWindow, plan_freshness
 from trueup.adapters.postgres_replica import PostgresReplica, connect
 from trueup.adapters.postgres_replica_ddl import execute
 from trueup.model.errors import CopyTooOld, Refused
-from trueup.model.event import Position
-from trueup.model.watermark import Beat, Watermark
+from trueup.model.watermark import AsOf
 from trueup.model.write import ReplicaBatch
 
 pytest_plugins = ["tests.fix_postgres"]
@@ -26,9 +25,11 @@ pytestmark = pytest.mark.integration
 WINDOW = CopyWindow("orders", partitions=1, within_ms=5_000, objective="99.9")
 
 
-def watermark(age_s: float, position: int = 100, epoch: int = 1, dead: int = 0, held: int = 0) -> Watermark:
+def watermark(
+    age_s: float, position: int | None = 100, epoch: int | None = 1, dead: int = 0, held: int = 0, truncated: int = 0
+) -> AsOf:
     now_us = time.time_ns() // 1000
-    return Watermark(Beat("shop", epoch, Position(position - 1, position), now_us - int(age_s * 1e6), 7), dead, held)
+    return AsOf(now_us - int(age_s * 1e6), position, epoch, truncated, dead, held)
 
 
 async def promise(dsn: str, *windows: CopyWindow) -> list[str]:
@@ -42,12 +43,12 @@ async def promise(dsn: str, *windows: CopyWindow) -> list[str]:
 class Marking(Partition):
     """A partition whose batches carry a watermark."""
 
-    async def mark(self, mark: Watermark | None, *writes: Any) -> None:
+    async def mark(self, mark: AsOf | None, *writes: Any) -> None:
         if not self.held.token:
             await self.claim()
         plain = self.batch(*writes)
         await self.replica.apply(
-            type(plain)(**{f: getattr(plain, f) for f in plain.__struct_fields__} | {"watermark": mark})
+            type(plain)(**{f: getattr(plain, f) for f in plain.__struct_fields__} | {"as_of": mark})
         )
         self.offset = plain.next_offset
 
@@ -104,8 +105,41 @@ def test_the_oldest_partition_speaks_and_one_that_is_missing_silences_all(databa
     play(database, scenario, CopyWindow("orders", 2, 5_000, None))
 
 
-def _at(partition: Marking, number: int, mark: Watermark) -> ReplicaBatch:
-    return msgspec.structs.replace(partition.batch(), partition=number, watermark=mark, next_offset=1)
+def _at(partition: Marking, number: int, mark: AsOf) -> ReplicaBatch:
+    start, end = partition.offset, partition.offset + 1
+    plain = partition.batch()
+    partition.offset = end
+    return msgspec.structs.replace(plain, partition=number, as_of=mark, start_offset=start, next_offset=end)
+
+
+def test_a_truncate_that_is_promised_silences_all_until_each_partition_carried_it_out(database: str) -> None:
+    """The partition it lies in is as of a beat after it before the others have met their control records."""
+
+    async def scenario(replica: PostgresReplica) -> None:
+        first, second = Marking(replica), Marking(replica)
+        second.held = await replica.claim("trueup.truth.orders", 1)
+        await first.mark(watermark(0.0, 200, truncated=150))
+        await replica.apply(_at(second, 1, watermark(0.0, 140)))
+        assert look(database).as_of_position == 140, "the table is as of a time before the truncate"
+        await replica.apply(_at(second, 1, watermark(0.0, 200)))
+        found = look(database)
+        assert (found.as_of, found.as_of_position, found.age_s, found.fresh) == (None, None, None, False)
+        await replica.apply(_at(second, 1, watermark(0.0, 210, truncated=150)))
+        found = look(database)
+        assert (found.as_of_position, found.fresh) == (200, True)
+        await first.mark(watermark(0.0, 50, epoch=2))
+        assert look(database).as_of_position == 210, "what an epoch truncated is nothing to the next"
+
+    play(database, scenario, CopyWindow("orders", 2, 5_000, None))
+
+
+def test_of_several_writers_there_is_a_time_and_no_position(database: str) -> None:
+    async def scenario(replica: PostgresReplica) -> None:
+        await Marking(replica).mark(watermark(1.0, None, None))
+        found = look(database)
+        assert (found.as_of_position, found.as_of_epoch, found.fresh) == (None, None, True)
+
+    play(database, scenario)
 
 
 def test_reading_anew_from_the_beginning_is_as_of_nothing_until_a_marker(database: str) -> None:

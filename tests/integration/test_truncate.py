@@ -63,6 +63,16 @@ def test_rows_of_before_are_gone_and_rows_of_afterwards_stay(running: ScratchPip
         f"INSERT INTO {{0}}.single SELECT g, 7 FROM generate_series({ROWS - 50}, {ROWS + 50}) g",
     )
     running.execute(f"UPDATE {{0}}.single SET v = 8 WHERE id > {ROWS}")
+    ((truncated_at,),) = running.system.database.execute("SELECT clock_timestamp()").fetchall()
+    together = f"""SELECT (SELECT as_of > '{truncated_at}' FROM trueup.freshness WHERE target = '{{0}}.single'),
+                          (SELECT count(*) FROM {{0}}.single WHERE v < 7)"""
+
+    def promised() -> int | None:
+        ((is_after, rows_of_before),) = running.at_replica(together)
+        return rows_of_before + 1 if is_after else None
+
+    found = eventually(promised, within_s=60, what="the copy is as of a time after the truncate")
+    assert found == 1, "no row of before is there then, in no partition"
     running.converges("single")
     assert len(running.copy("single")) == 101
     counted(running, pipeline, "single")

@@ -1,5 +1,6 @@
 """Several writers of one table on the real stack: the last write wins, whichever arrives first, and nothing loops."""
 
+import datetime
 from collections.abc import Iterator
 
 import pytest
@@ -104,6 +105,39 @@ def test_the_last_write_wins_whichever_arrives_first(shared: TwoWriters, late: s
 
 def eventually_at(shared: TwoWriters, place: str, key: int, name: str) -> None:
     eventually(lambda: shared.rows(place).get(key, ("",))[0] == name, within_s=40, what=f"{name} at {place}")
+
+
+def test_a_copy_is_as_of_what_the_writer_that_is_known_least_far_is(shared: TwoWriters) -> None:
+    def as_of() -> list[datetime.datetime]:
+        """At both writers and at the replica."""
+        said = f"SELECT as_of FROM trueup.freshness WHERE table_name = '{shared.table}' AND as_of IS NOT NULL"
+        return [moment for place in shared.databases for (moment,) in shared.query(place, said)]  # type: ignore[misc]
+
+    def all_after(moment: datetime.datetime) -> bool:
+        return len(found := as_of()) == 3 and min(found) > moment
+
+    eventually(lambda: len(as_of()) == 3, within_s=40, what="all three say as of when they are")
+    with shared.held_back(shared.b):
+        stopped_at = now(shared, shared.b)
+        shared.write(shared.b, 32_000, "not captured yet", 10)
+        written_at = now(shared, shared.b)
+        shared.write(shared.a, 32_001, "passed", 10)
+        eventually_at(shared, shared.r, 32_001, "passed")
+        always(lambda: assert_none_after(as_of(), stopped_at), for_s=3, every_s=0.3)
+    eventually(lambda: all_after(written_at), within_s=60, what="as_of moves on")
+    for place in shared.databases:
+        assert shared.rows(place)[32_000] == shared.row(shared.b, "not captured yet", 10), "what as_of promises"
+
+
+def now(shared: TwoWriters, place: str) -> datetime.datetime:
+    ((moment,),) = shared.query(place, "SELECT clock_timestamp()")
+    assert isinstance(moment, datetime.datetime)
+    return moment
+
+
+def assert_none_after(found: list[datetime.datetime], moment: datetime.datetime) -> None:
+    assert found, "it is known"
+    assert max(found) <= moment
 
 
 @pytest.mark.long

@@ -28,8 +28,12 @@ class Row(NamedTuple):
     values: tuple[Any, ...]
 
 
-Mark = tuple[int, int]
-"""What a partition is as of: epoch and position of the beat."""
+class Mark(NamedTuple):
+    """What a partition is as of: epoch and position of the beat, and the truncate it carried out last."""
+
+    epoch: int
+    position: int
+    truncated: int = 0
 
 
 class ProgressRow(NamedTuple):

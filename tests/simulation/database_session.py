@@ -21,6 +21,7 @@ from tests.simulation.database import (
     NO_PROGRESS,
     Database,
     Letter,
+    Mark,
     ProgressRow,
     Row,
     Tables,
@@ -378,11 +379,20 @@ class SimulatedSession:
         return Cursor(rowcount=1)
 
     def _advance_marked(
-        self, next_offset: int, _time_us: int, position: int, epoch: int, _dead: int, _held: int, *rest: Any
+        self,
+        next_offset: int,
+        _time_us: int,
+        position: int,
+        epoch: int,
+        truncated: int,
+        _dead: int,
+        _held: int,
+        *rest: Any,
     ) -> Cursor:
         place = rest[-2:]
         result = self._advance(next_offset, *rest)
-        self._changed().progress[place] = self._changed().progress[place]._replace(mark=(epoch, position))
+        advanced = self._changed().progress[place]
+        self._changed().progress[place] = advanced._replace(mark=Mark(epoch, position, truncated))
         return result
 
 

@@ -352,7 +352,7 @@ class Run:
         epochs = {self._epoch_of(topic, number) for topic, number in capture_partitions()}
         if epochs - {0, beat[0]}:
             return True
-        return all((checks.reader.as_of() or (0, 0)) >= beat for checks in self.apply_checks.values())
+        return all((checks.reader.as_of() or (0, 0))[:2] >= beat for checks in self.apply_checks.values())
 
     def _epoch_of(self, topic: str, number: int) -> int:
         return PartitionMemory.read(self.log.committed.get((DECIDE_GROUP, topic, number), (0, ""))[1]).guard.epoch

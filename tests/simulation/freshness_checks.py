@@ -22,7 +22,12 @@ AsOf = Callable[[Sequence[Mark | None]], Mark | None]
 def oldest(marks: Sequence[Mark | None]) -> Mark | None:
     """What a table is as of, given its partitions: as the view `trueup.freshness` says it."""
     known = [mark for mark in marks if mark is not None]
-    return min(known) if len(known) == len(marks) else None
+    if len(known) < len(marks):
+        return None
+    first = min(known)
+    truncates = [mark.truncated for mark in known if mark.epoch == first.epoch]
+    promised = [truncated for truncated in truncates if truncated <= first.position]
+    return first if max(promised, default=0) <= min(truncates) else None
 
 
 class MarkerChecks:
@@ -96,7 +101,7 @@ class ReaderChecks:
         if mark is None:
             return
         replica = self._database.plan.replica
-        for order_id, begin in self._shop.accepted_by[mark].items():
+        for order_id, begin in self._shop.accepted_by[mark[:2]].items():
             history = self._shop.history[order_id][begin:]
             shown = [None if row is None else tables.shown_by(replica, row) for row in history]
             if any(row is not None and tables.refused_by(replica, row) for row in shown):

@@ -34,13 +34,13 @@ BeatName = tuple[int, int]
 """Epoch and position of a beat: what tells it from all others."""
 
 
-def beat_record(epoch: int, position: tuple[int, int], time_us: int, number: int) -> Offered:
+def beat_record(epoch: int, position: tuple[int, int], time_us: int, number: int, system: str = "shop") -> Offered:
     """The update of the heartbeat row, as Debezium writes it."""
-    row = {"system": "shop", "beat": number}
+    row = {"system": system, "beat": number}
     data = {
         "before": row | {"beat": number - 1},
         "after": row,
-        "source": source_of("u", 0, position, time_us) | {"schema": "trueup", "table": "heartbeat"},
+        "source": source_of("u", 0, position, time_us) | {"name": system, "schema": "trueup", "table": "heartbeat"},
         "transaction": None,
         "op": "u",
         "ts_ms": None,
@@ -50,7 +50,7 @@ def beat_record(epoch: int, position: tuple[int, int], time_us: int, number: int
     out = io.BytesIO()
     out.write(b"\x00" + tables.HEARTBEAT_ID.to_bytes(4, "big"))
     fastavro.schemaless_writer(out, _WRITER, data)
-    return Offered(b'{"system":"shop"}', out.getvalue(), ((EPOCH_HEADER, b"%d" % epoch),))
+    return Offered(b'{"system":"%b"}' % system.encode(), out.getvalue(), ((EPOCH_HEADER, b"%d" % epoch),))
 
 
 class SimulatedHeartbeats:

@@ -6,13 +6,16 @@ import functools
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 from faust.types import TP
 
 from tests.simulation.database import Mark
+from tests.simulation.freshness_checks import oldest
 from tests.simulation.heartbeats import SimulatedHeartbeats
 from tests.simulation.schedule import Process
 from tests.simulation.worker import Parts
-from trueup.model.watermark import Beat, Watermark
+from trueup.model.event import LogRecord, Position
+from trueup.model.watermark import AsOf, Beat
 from trueup.runtime.apply_agent import ApplyHandler
 from trueup.runtime.lane import Batch, Handler
 from trueup.runtime.partition_memory import PartitionMemory
@@ -23,9 +26,8 @@ class MarkedOneBatchEarly(Parts):
     """The decide stage marks a partition with a beat when the batch before the one that reaches it is committed."""
 
     class _Watermarks(Watermarks):
-        def passed(self, tp: TP, position: int, memory: PartitionMemory) -> Beat | None:
-            pending = self._pending.get(tp)
-            if pending is not None:
+        def passed(self, tp: TP, position: int, memory: PartitionMemory) -> list[Beat]:
+            for pending in self._pending.get(tp, {}).values():
                 pending._waiting = type(pending._waiting)((beat, 0) for beat, _ in pending._waiting)
             return super().passed(tp, position, memory)
 
@@ -67,6 +69,25 @@ class NewestPartitionSpeaks(Parts):
         return max((mark for mark in marks if mark is not None), default=None)
 
 
+class TruncatesForgotten(Parts):
+    """A partition that did not carry out a truncate yet is believed all the same."""
+
+    def as_of(self, marks: Sequence[Mark | None]) -> Mark | None:
+        return oldest([None if mark is None else mark._replace(truncated=0) for mark in marks])
+
+
+class OwnTruncateForgotten(Parts):
+    """A partition is marked between the truncate it passes on and its own control record."""
+
+    class _Watermarks(Watermarks):
+        def _may_mark(self, beat: Beat, memory: PartitionMemory) -> bool:
+            guard = msgspec.structs.replace(memory.guard, passed_on=Position(0, 0))
+            return super()._may_mark(beat, msgspec.structs.replace(memory, guard=guard))
+
+    def watermarks(self, heartbeats: SimulatedHeartbeats) -> Watermarks:
+        return self.made_watermarks(self._Watermarks, heartbeats)
+
+
 class UnmarkedPartitionForgotten(Parts):
     """A partition that met no marker yet has no say."""
 
@@ -78,8 +99,10 @@ class CompactionForgotten(Parts):
     """A marker is believed when it is met, although truths before it may have been compacted away."""
 
     class _Handler(ApplyHandler):
-        def _arrived(self, batch: Batch, met: Watermark | None) -> Watermark | None:
-            return met
+        def _arrived(self, batch: Batch, markers: Sequence[LogRecord]) -> AsOf | None:
+            arriving = self._arriving[batch.tp]
+            arriving.meet(markers, batch.end)
+            return arriving.take(batch.end)
 
     def apply_handler(self, handler: ApplyHandler) -> Handler:
         handler._arrived = functools.partial(self._Handler._arrived, handler)  # type: ignore[method-assign, arg-type]
@@ -102,6 +125,8 @@ PLANTED: Final[tuple[type[Parts], ...]] = (
     EndsReadCommitted,
     EndsReadFirst,
     NewestPartitionSpeaks,
+    TruncatesForgotten,
+    OwnTruncateForgotten,
     UnmarkedPartitionForgotten,
     CompactionForgotten,
     IdlePartitionsUnmarked,

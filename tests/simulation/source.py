@@ -168,10 +168,9 @@ class Shop:
         partition = rng.randrange(PARTITIONS)
         value = envelope("t", None, None, position, _TIME_US + self._commits * 1_000)
         header = (EPOCH_HEADER, b"%d" % self._epoch)
-        for (
-            order_id
-        ) in self._keys:  # carried out partition by partition, so it reaches nothing (ARCHITECTURE, Watermarks)
+        for order_id in self._keys:
             self.history.setdefault(order_id, []).append(None)
+            self._reached[order_id] = len(self.history[order_id]) - 1
         emptied = Emptied(self._epoch, Position(*position))
         truncate = Captured(partition, Offered(None, value, (header,)), emptied=emptied)
         self._streamed[partition].append(truncate.record)

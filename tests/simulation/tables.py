@@ -96,7 +96,7 @@ def _reader() -> TruthReader:
     return reader
 
 
-APPLY_TABLES: Final = {replica: ApplyTable(plan, _reader()) for replica, plan in PLANS.items()}
+APPLY_TABLES: Final = {replica: ApplyTable(plan, ORDERS.systems, _reader()) for replica, plan in PLANS.items()}
 
 
 def refused_by(replica: str, values: tuple[Any, ...]) -> bool:

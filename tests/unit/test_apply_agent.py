@@ -50,7 +50,7 @@ class EmptyLog:
 def handler(replica: FakeReplica, registered: CopyPlan) -> ApplyHandler:
     log: Any = EmptyLog()
     nowhere: Any = None
-    tables = {ORDERS.truth_topic: ApplyTable(registered, TruthReader())}
+    tables = {ORDERS.truth_topic: ApplyTable(registered, ("shop",), TruthReader())}
     return ApplyHandler(tables, lambda: replica, log, nowhere, ApplyMetrics(CollectorRegistry(), ["orders"], REPLICA))
 
 

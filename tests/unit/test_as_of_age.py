@@ -26,13 +26,3 @@ def test_the_oldest_partition_speaks() -> None:
     assert age(metrics) == 7
     metrics.given_up("orders", 1)
     assert age(metrics) == 2
-
-
-def test_a_table_that_no_watermark_reaches_has_no_age() -> None:
-    """An age that is infinite for ever would be an alarm for ever (TrueUpCopyNotProven)."""
-    metrics = ApplyMetrics(CollectorRegistry(), ["orders", "both"], "reporting", unmarked=["both"])
-    metrics.as_of("both", 0, None)
-    metrics.given_up("both", 0)
-    labels = {"table": "both", "replica": "reporting"}
-    assert metrics.registry.get_sample_value("trueup_as_of_age_seconds", labels) is None
-    assert math.isnan(age(metrics))

@@ -32,9 +32,11 @@ PROJECT = Project(
 class Servers:
     """What the n-th look finds, at every replica unless it says otherwise."""
 
-    def __init__(self, *looks: tuple[float | None, int, int], project: Project = PROJECT) -> None:
+    def __init__(
+        self, *looks: tuple[float | None, int, int], project: Project = PROJECT, has_view: bool = True
+    ) -> None:
         """:param looks: age of as_of, position of applying, records to apply."""
-        self.looks, self.project = list(looks), project
+        self.looks, self.project, self.has_view = list(looks), project, has_view
         self.looked = 0
         self.asked: list[str] = []
         self.away: dict[tuple[int, str], TrueUpError] = {}
@@ -56,6 +58,7 @@ class Servers:
         return {
             t.table: Freshness(t.table, "public.t", None, age, None, None, WINDOW_S, fresh, 0, 0)
             for t in self._tables(replica)
+            if self.has_view
         }
 
     def proofs(self, replica: str) -> dict[str, ProofLine]:
@@ -129,13 +132,18 @@ def test_a_replica_that_goes_away_between_the_looks_is_not_known() -> None:
     assert seen.unreachable == ["replica warehouse"]
 
 
-def test_copies_of_several_writers_are_judged_by_what_moves() -> None:
+def test_copies_that_do_not_say_what_they_are_as_of_are_judged_by_what_moves() -> None:
+    """`trueup apply` was not run since the view came."""
+    standing = Servers((None, 3, 7), (None, 3, 7), has_view=False)
+    assert states(standing.seen()) == {CopyState.STUCK}
+    moving = Servers((None, 3, 7), (None, 5, 5), has_view=False)
+    assert states(moving.seen()) == {CopyState.FLOWING}
+
+
+def test_copies_of_several_writers_have_a_window_as_all_have() -> None:
     project = Project(systems={}, replicas=PROJECT.replicas, tables={"shared": SHARED})
     assert [replica for replica in project.replicas if project.tables_copied_to(replica)] == ["warehouse"]
-    standing = Servers((None, 3, 7), (None, 3, 7), project=project)
-    assert states(standing.seen()) == {CopyState.STUCK}
-    moving = Servers((None, 3, 7), (None, 5, 5), project=project)
-    assert states(moving.seen()) == {CopyState.FLOWING}
+    assert states(Servers((600.0, 3, 7), (600.0, 3, 7), project=project).seen()) == {CopyState.STUCK}
 
 
 def test_the_looks_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from faust.types import TP
 from tests.lane_fakes import FakeHandler, batch, offered, ready, run, settles
 from tests.simulation.heartbeats import SCHEMA, beat_record
 from tests.simulation.tables import HEARTBEAT_ID
+from trueup.core.connector_config import heartbeat_topic
 from trueup.core.decode import EnvelopeDecoder
 from trueup.core.ordering import Guard
 from trueup.model.errors import SourceWentBack, Unreachable
@@ -22,6 +23,7 @@ from trueup.runtime.partition_memory import PartitionMemory
 from trueup.runtime.watermarks import Watermarks
 
 TOPIC, BEATS = "shop.public.orders", "shop.trueup.heartbeat"
+SHARED = TP("shared.public.customers", 0)
 FIRST, SECOND = TP(TOPIC, 0), TP(TOPIC, 1)
 MEMORY = PartitionMemory({}, Guard(1))
 
@@ -31,14 +33,23 @@ class Heartbeats:
 
     def __init__(self) -> None:
         self.records: list[LogRecord] = []
-        self.end_of = {(TOPIC, 0): 0, (TOPIC, 1): 0}
+        self.end_of = {(TOPIC, 0): 0, (TOPIC, 1): 0, (SHARED.topic, 0): 0}
         self.starts: list[Mapping[str, int]] = []
         self.fails = 0
 
-    def beat(self, number: int, *, time_us: int | None = None, epoch: int = 1, offset: int | None = None) -> None:
+    def beat(
+        self,
+        number: int,
+        *,
+        time_us: int | None = None,
+        epoch: int = 1,
+        offset: int | None = None,
+        system: str = "shop",
+    ) -> None:
         at = number if offset is None else offset
-        made = beat_record(epoch, (number, number + 1), number * 1_000_000 if time_us is None else time_us, number)
-        self.records.append(LogRecord(BEATS, 0, at, 0, made.key, made.value, made.headers))
+        at_us = number * 1_000_000 if time_us is None else time_us
+        made = beat_record(epoch, (number, number + 1), at_us, number, system)
+        self.records.append(LogRecord(heartbeat_topic(system), 0, at, 0, made.key, made.value, made.headers))
 
     async def start(self, starts: Mapping[str, int]) -> None:
         self.starts.append(dict(starts))
@@ -60,7 +71,7 @@ class Heartbeats:
 def followed(*partitions: TP, memory: PartitionMemory = MEMORY) -> tuple[Watermarks, Heartbeats]:
     heartbeats = Heartbeats()
     nobody: Any = None
-    watermarks = Watermarks(heartbeats, nobody, {TOPIC: "shop"})
+    watermarks = Watermarks(heartbeats, nobody, {TOPIC: ("shop",), SHARED.topic: ("crm", "shop")})
     watermarks._decoders[HEARTBEAT_ID] = EnvelopeDecoder(SCHEMA)  # a thread that asks has no place on a jumping clock
     for tp in partitions:
         watermarks.taken(tp, memory)
@@ -79,11 +90,36 @@ def test_a_partition_has_passed_a_beat_when_it_reached_the_end_that_was_seen_beh
         heartbeats.beat(100)
         heartbeats.beat(200)
         await step(watermarks)
-        assert watermarks.passed(FIRST, 4, MEMORY) is None
+        assert watermarks.passed(FIRST, 4, MEMORY) == []
         passed = watermarks.passed(FIRST, 5, MEMORY)
-        assert passed == Beat("shop", 1, Position(200, 201), 200_000_000, 200), "the newest of both"
-        assert watermarks.passed(FIRST, 6, MEMORY) is None, "once"
+        assert passed == [Beat("shop", 1, Position(200, 201), 200_000_000, 200)], "the newest of both"
+        assert watermarks.passed(FIRST, 6, MEMORY) == [], "once"
         assert watermarks.passed(SECOND, 0, MEMORY) == passed, "an idle partition has passed it, too"
+
+    run(test)
+
+
+def test_each_writer_of_a_table_marks_its_partitions_within_its_own_epoch() -> None:
+    async def test() -> None:
+        guard = Guard(3, writers={"shop": Guard(1), "crm": Guard(3)})
+        memory = PartitionMemory({}, guard, marks={"crm": Beat("crm", 3, Position(40, 41), 40, 40)})
+        watermarks, heartbeats = followed(SHARED, memory=memory)
+        heartbeats.end_of[SHARED.topic, 0] = 5
+        heartbeats.beat(100)
+        await step(watermarks)
+        assert heartbeats.starts == [{heartbeat_topic("crm"): 40}]
+        heartbeats.end_of[SHARED.topic, 0] = 7
+        heartbeats.beat(50, epoch=3, system="crm")
+        await step(watermarks)
+        assert watermarks.passed(SHARED, 4, memory) == []
+        assert [beat.system for beat in watermarks.passed(SHARED, 6, memory)] == ["shop"], "crm's came later"
+        assert [beat.system for beat in watermarks.passed(SHARED, 7, memory)] == ["crm"]
+        heartbeats.beat(60, epoch=1, system="crm", time_us=60_000_000)
+        heartbeats.beat(30, time_us=10**15, offset=101)
+        await step(watermarks)
+        assert watermarks.passed(SHARED, 9, memory) == [], "an epoch that is over, and a log that went back"
+        with pytest.raises(SourceWentBack):
+            watermarks.check(SHARED)
 
     run(test)
 
@@ -96,7 +132,7 @@ def test_beats_of_other_systems_and_rows_of_snapshots_are_none() -> None:
         for value in (made.value.replace(b"shop", b"ship"), made.value[:-1], b"junk", None):
             heartbeats.records.append(LogRecord(BEATS, 0, 1, 0, made.key, value, made.headers))
         await step(watermarks)
-        assert watermarks.passed(FIRST, 10, MEMORY) is None
+        assert watermarks.passed(FIRST, 10, MEMORY) == []
 
     run(test)
 
@@ -108,16 +144,16 @@ def test_a_log_that_went_back_marks_nothing_until_a_new_epoch() -> None:
         await step(watermarks)
         heartbeats.beat(50, time_us=10**15, offset=101)
         await step(watermarks)
-        assert watermarks.passed(FIRST, 10, MEMORY) is None
+        assert watermarks.passed(FIRST, 10, MEMORY) == []
         with pytest.raises(SourceWentBack, match="went back"):
             watermarks.check(FIRST)
         heartbeats.beat(60, time_us=10**15 + 1, offset=102)
         await step(watermarks)
-        assert watermarks.passed(FIRST, 10, MEMORY) is None, "it goes on behind the fall"
+        assert watermarks.passed(FIRST, 10, MEMORY) == [], "it goes on behind the fall"
         heartbeats.beat(20, epoch=2, time_us=10**15 + 2, offset=103)
         await step(watermarks)
         watermarks.check(FIRST)
-        assert watermarks.passed(FIRST, 10, PartitionMemory({}, Guard(2))) is not None
+        assert len(watermarks.passed(FIRST, 10, PartitionMemory({}, Guard(2)))) == 1
 
     run(test)
 
@@ -126,7 +162,7 @@ def test_a_fall_while_the_worker_was_away_is_found() -> None:
     """It reads on from the beat a partition was last marked with."""
 
     async def test() -> None:
-        marked = PartitionMemory({}, Guard(1), mark=Beat("shop", 1, Position(100, 101), 100_000_000, 100))
+        marked = PartitionMemory({}, Guard(1), marks={"shop": Beat("shop", 1, Position(100, 101), 100_000_000, 100)})
         watermarks, heartbeats = followed(FIRST, memory=marked)
         heartbeats.beat(100)
         heartbeats.beat(50, time_us=10**15, offset=101)
@@ -146,7 +182,7 @@ def test_it_reads_back_once_for_all_partitions_and_goes_on_after_an_outage() -> 
         await step(watermarks)
         mark = Beat("shop", 1, Position(3, 4), 3, 3)
         for tp in (FIRST, SECOND, FIRST):
-            watermarks.taken(tp, PartitionMemory({}, Guard(1), mark=mark))
+            watermarks.taken(tp, PartitionMemory({}, Guard(1), marks={"shop": mark}))
         heartbeats.beat(8)
         await step(watermarks)
         await step(watermarks)

@@ -26,10 +26,11 @@ AS_OF_COLUMNS: Final = {
     "as_of": "timestamptz",
     "as_of_position": "bigint",
     "as_of_epoch": "bigint",
+    "as_of_truncated": "bigint NOT NULL DEFAULT 0",
     "dead_lettered_keys": "bigint NOT NULL DEFAULT 0",
     "held_keys": "bigint NOT NULL DEFAULT 0",
 }
-"""Of progress: what the last watermark of a partition says. `adapters.postgres_freshness` shows them to readers."""
+"""Of progress: what a partition of a copy is as of. `adapters.postgres_freshness` shows them to readers."""
 
 TABLES: Final[dict[str, tuple[str, ...]]] = {
     "progress": (

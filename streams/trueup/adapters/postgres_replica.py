@@ -293,12 +293,11 @@ class PostgresReplica:
 
     async def _advance(self, connection: Connection, batch: ReplicaBatch, result: BatchResult) -> None:
         added = [result.counts.get(outcome, 0) for outcome in REPLICA_OUTCOMES]
-        place, mark = (batch.topic, batch.partition), batch.watermark
-        if mark is None:
+        place = (batch.topic, batch.partition)
+        if batch.as_of is None:
             await connection.execute(sql.ADVANCE, (batch.next_offset, *added, *place))
         else:
-            beat = mark.beat
-            as_of = (beat.time_us, beat.position.change, beat.epoch, mark.dead_lettered_keys, mark.held_keys)
+            as_of = msgspec.structs.astuple(batch.as_of)
             await connection.execute(sql.ADVANCE_MARKED, (batch.next_offset, *as_of, *added, *place))
 
     def _never_made(self, plan: CopyPlan) -> Stop:

@@ -96,9 +96,9 @@ WHERE topic = %s AND partition = %s"""
 ADVANCE_MARKED: Final = ADVANCE.replace(
     "updated_at = now(),",
     """updated_at = now(), as_of = timestamptz '1970-01-01 00:00:00Z' + %s * interval '1 microsecond',
-       as_of_position = %s, as_of_epoch = %s, dead_lettered_keys = %s, held_keys = %s,""",
+       as_of_position = %s, as_of_epoch = %s, as_of_truncated = %s, dead_lettered_keys = %s, held_keys = %s,""",
 )
-"""As ADVANCE; behind next_offset: commit time (us), position, epoch of the beat, and the keys the marker counts."""
+"""As ADVANCE; behind next_offset: the fields of `model.watermark.AsOf`."""
 
 RECORDED: Final = """
 SELECT plan::text FROM trueup.copies

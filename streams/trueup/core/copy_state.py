@@ -47,7 +47,7 @@ class CopyLook(msgspec.Struct, frozen=True, kw_only=True):
 
     :param seen: records of the table that were decided, ever.
     :param to_decide, to_apply: records that wait at the stages.
-    :param has_watermark: heartbeats say what it is as of. Those of tables of several writers do not.
+    :param has_watermark: the replica has the view that says what it is as of; `trueup apply` makes it.
     :param age_s: how old what it is as of is; None before the first filling is complete, and without a watermark.
     :param window_s: how old it may be: as registered, else what the alerts take.
     :param moved: something was applied between two looks. False when there was one look only.

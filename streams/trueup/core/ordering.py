@@ -30,6 +30,7 @@ class Guard(msgspec.Struct, frozen=True, gc=False):
     :param chunk: `read_at` of the first rows of a snapshot that came after the truncate. They may have been read before
         it: Debezium drops a row of a chunk that is changed meanwhile, but not at a truncate.
     :param suspects: rows of that chunk may still come.
+    :param passed_on: position of the latest truncate that lies in this partition and was passed on to all.
     :param writers: of a table with several writers: a guard for each, since each has a log and epochs of its own. The
         epoch beside it is the highest that began in the partition, and that of versions; the position means nothing.
     """
@@ -41,6 +42,7 @@ class Guard(msgspec.Struct, frozen=True, gc=False):
     chunk: Position = Position(0, 0)
     suspects: bool = False
     writers: dict[str, Guard] | None = None
+    passed_on: Position = Position(0, 0)
 
     def of(self, system: str) -> Guard:
         """The guard of one of several writers."""
@@ -54,7 +56,7 @@ class Guard(msgspec.Struct, frozen=True, gc=False):
 
     def truncated(self, floor: Position) -> Guard:
         """The guard when a truncate was carried out."""
-        return Guard(self.epoch, self.position, self.commit_time_us, floor, suspects=True)
+        return Guard(self.epoch, self.position, self.commit_time_us, floor, suspects=True, passed_on=self.passed_on)
 
 
 def check_position(event: ChangeEvent, guard: Guard) -> Skip | Guard:
@@ -77,7 +79,8 @@ def check_position(event: ChangeEvent, guard: Guard) -> Skip | Guard:
     if event.position is None:
         return _after_chunk(event, guard) if guard.suspects else guard
     if event.position >= guard.position:
-        return Guard(event.epoch, event.position, event.commit_time_us, guard.floor, guard.chunk, guard.suspects)
+        now, at_us = event.position, event.commit_time_us
+        return Guard(event.epoch, now, at_us, guard.floor, guard.chunk, guard.suspects, passed_on=guard.passed_on)
     if event.commit_time_us <= guard.commit_time_us:
         return Skip(Outcome.DUPLICATE, "repeated by the capture")
     raise SourceWentBack(

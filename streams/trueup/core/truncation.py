@@ -65,7 +65,7 @@ def orders_of(
     assert event.position is not None
     order = Truncate(event.epoch, event.offset, event.commit_time_us, event.position)
     records = tuple(truncate_record(table.capture_topic, number, identity, order) for number in range(partitions))
-    return Ordered(records, moved)
+    return Ordered(records, msgspec.structs.replace(moved, passed_on=event.position))
 
 
 class Place(msgspec.Struct, frozen=True):

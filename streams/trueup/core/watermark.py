@@ -8,14 +8,14 @@ system, so compaction keeps the newest. What it says stands in a header. Who wri
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from trueup.core.ordering import Guard
 from trueup.model.event import LogRecord
-from trueup.model.watermark import Beat, Watermark
+from trueup.model.watermark import AsOf, Beat, Watermark
 
 MARKER_HEADER: Final = "trueup.watermark"
 _KEY_BEGIN: Final = b'["trueup.watermark",'
@@ -51,19 +51,17 @@ def watermark_of(record: LogRecord) -> Watermark | None:
         return None
 
 
-def last_watermark(markers: Sequence[LogRecord]) -> Watermark | None:
-    """What the last marker of a batch says: they rise along a truth partition."""
-    return watermark_of(markers[-1]) if markers else None
-
-
 def may_mark(beat: Beat, mark: Beat | None, guard: Guard, unswept: int) -> bool:
     """Whether a partition that has reached the end offset of a beat may be marked with it.
 
     :param mark: the beat it was marked with last.
-    :param guard: knows the newest epoch of the partition; a beat of another epoch says nothing about it.
+    :param guard: knows the newest epoch of the system in the partition; a beat of another epoch says nothing about it.
+        One that passed a truncate on has not carried it out before it meets its own control record.
     :param unswept: an epoch that began, and whose sweep is not done: rows that are gone at the source are still there.
     """
-    return not unswept and guard.epoch in {0, beat.epoch} and beat.is_after(mark)
+    if unswept or guard.passed_on > guard.floor:
+        return False
+    return guard.epoch in {0, beat.epoch} and beat.is_after(mark)
 
 
 class Pending(Generic[SignT]):
@@ -94,3 +92,47 @@ class Pending(Generic[SignT]):
         while self.is_due(position):
             passed, _ = self._waiting.popleft()
         return passed
+
+
+class Arriving:
+    """What a partition of a copy becomes as of, as its markers are met and what lies before them is applied.
+
+    :param systems: those that write the table. Before each of them was heard of nothing is known; of several, the one
+        that is known least far speaks. Markers of others are those of a former owner.
+    """
+
+    def __init__(self, systems: Iterable[str]) -> None:
+        self._met: dict[str, Watermark | None] = dict.fromkeys(systems)
+        self._pending: Pending[AsOf] = Pending()
+
+    def meet(self, markers: Sequence[LogRecord], end: int | None) -> None:
+        """Markers of a batch, in their order.
+
+        :param end: of the truth partition when they were fetched. Without it nobody knows whether truths before them
+            were compacted away, as while a shadow is filled: the next marker comes soon.
+        """
+        last = None
+        for watermark in map(watermark_of, markers):
+            if watermark is not None and watermark.beat.system in self._met:
+                self._met[watermark.beat.system] = last = watermark
+        known = [watermark for watermark in self._met.values() if watermark is not None]
+        if last is not None and end is not None and len(known) == len(self._met):
+            self._pending.add(_as_of(known, last), end)
+
+    def take(self, position: int) -> AsOf | None:
+        """What it is as of when everything below a position is applied; None: nothing new."""
+        return self._pending.take(position)
+
+
+def _as_of(known: Sequence[Watermark], last: Watermark) -> AsOf:
+    """Keys are counted in the whole partition, so the marker that was written last knows best."""
+    beat = min((watermark.beat for watermark in known), key=lambda beat: beat.time_us)
+    is_alone = len(known) == 1
+    return AsOf(
+        beat.time_us,
+        beat.position.change if is_alone else None,
+        beat.epoch if is_alone else None,
+        last.truncated,
+        last.dead_lettered_keys,
+        last.held_keys,
+    )

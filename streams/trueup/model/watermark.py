@@ -35,8 +35,26 @@ class Watermark(msgspec.Struct, frozen=True, gc=False):
 
     :param dead_lettered_keys: keys whose newest change became a dead letter of the decide stage and is not superseded.
     :param held_keys: keys that wait for the decision of a case.
+    :param truncated: position (LSN) of the latest truncate that the partition carried out; 0: none in this epoch.
     """
 
     beat: Beat
+    dead_lettered_keys: int = 0
+    held_keys: int = 0
+    truncated: int = 0
+
+
+class AsOf(msgspec.Struct, frozen=True, gc=False):
+    """What a partition of a copy is as of: everything that was committed before, by any system that writes the table.
+
+    :param time_us: microseconds since 1970, by the clock of the source that is known least far.
+    :param position: in its log, within `epoch`; None of a table of several writers: their logs have nothing in common.
+    :param truncated: see `Watermark`. Partitions that carried out different ones do not show one state of the table.
+    """
+
+    time_us: int
+    position: int | None
+    epoch: int | None
+    truncated: int = 0
     dead_lettered_keys: int = 0
     held_keys: int = 0

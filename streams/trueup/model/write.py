@@ -15,7 +15,7 @@ from trueup.model.decision import Outcome
 from trueup.model.errors import TransientReplica
 from trueup.model.topic import truth_topic
 from trueup.model.version import Version
-from trueup.model.watermark import Watermark
+from trueup.model.watermark import AsOf
 
 VERSION_COLUMN: Final = "_trueup_version"
 
@@ -143,7 +143,7 @@ class ReplicaBatch(msgspec.Struct, frozen=True, kw_only=True):
     :param records: how many records the batch holds; each ends in exactly one outcome.
     :param refused: records that could not be made into writes.
     :param counts: outcomes known before the replica sees the batch: coalesced, ignored.
-    :param watermark: of the last marker among the records: what the copy is as of once the batch is applied.
+    :param as_of: what the partition of the copy is as of once the batch is applied; None: nothing new.
     """
 
     plan: CopyPlan
@@ -156,7 +156,7 @@ class ReplicaBatch(msgspec.Struct, frozen=True, kw_only=True):
     writes: tuple[Write, ...]
     refused: tuple[Refusal, ...] = ()
     counts: Counts = {}
-    watermark: Watermark | None = None
+    as_of: AsOf | None = None
 
 
 class Claim(msgspec.Struct, frozen=True):

@@ -21,11 +21,11 @@ from trueup.core.boundary import Boundary
 from trueup.core.reduce import reduce_batch
 from trueup.core.rules import CompiledRule
 from trueup.core.truth_codec import TruthReader
-from trueup.core.watermark import Pending, last_watermark
+from trueup.core.watermark import Arriving
 from trueup.model.decision import Outcome
 from trueup.model.errors import SchemaChanged, TopicChanged
 from trueup.model.event import LogRecord, Op
-from trueup.model.watermark import Watermark
+from trueup.model.watermark import AsOf
 from trueup.model.write import Claim, CopyPlan, Replica, ReplicaBatch
 from trueup.runtime.lane import Batch
 from trueup.runtime.metrics import ApplyMetrics
@@ -38,13 +38,21 @@ log = structlog.get_logger("trueup.apply")
 class ApplyTable:
     """One copy, ready to be applied.
 
+    :param systems: those that write the table.
     :param complete: see `core.rules_copy.CopyRules`: what a rebuild asks for.
     """
 
     def __init__(
-        self, plan: CopyPlan, reader: TruthReader, checks: tuple[CompiledRule, ...] = (), *, complete: bool = False
+        self,
+        plan: CopyPlan,
+        systems: Sequence[str],
+        reader: TruthReader,
+        checks: tuple[CompiledRule, ...] = (),
+        *,
+        complete: bool = False,
     ) -> None:
         self.plan = plan
+        self.systems = systems
         self.reader = reader
         self.complete = complete
         self.boundary = Boundary(plan, checks, complete=complete)
@@ -73,7 +81,7 @@ class ApplyHandler:
         self._metrics = metrics
         self._now_us = now_us
         self._held: dict[TP, tuple[Claim, ApplyTable]] = {}
-        self._arriving: dict[TP, Pending[Watermark]] = {}
+        self._arriving: dict[TP, Arriving] = {}
 
     def _replica_of(self, tp: TP) -> Replica:
         return self._replicas[tp.partition % len(self._replicas)]
@@ -83,8 +91,8 @@ class ApplyHandler:
         the copy was made: an edited registration does not reach the rows before `trueup apply --rebuild`.
         """
         self._held.pop(tp, None)
-        self._arriving[tp] = Pending()
         replica, table = self._replica_of(tp), self._tables[tp.topic]
+        self._arriving[tp] = Arriving(table.systems)
         claim = await replica.claim(tp.topic, tp.partition)
         begin, end = await self._log.bounds(tp.topic, tp.partition)
         position = begin if claim.next_offset is None else claim.next_offset
@@ -107,7 +115,7 @@ class ApplyHandler:
             "trueup apply --rebuild; if that was done, this worker is older than the registration, which does no harm"
         )
         log.warning("the copy is not as registered", table=made.table, hint=hint)
-        return ApplyTable(made, table.reader, table.boundary.checks, complete=table.complete)
+        return ApplyTable(made, table.systems, table.reader, table.boundary.checks, complete=table.complete)
 
     async def hold(self, tp: TP) -> None:
         """A replica that crashed may have lost its latest commits: only its connection tells (ARCHITECTURE, 11)."""
@@ -133,7 +141,7 @@ class ApplyHandler:
         claim, table = self._held[batch.tp]
         records = log_records(batch.records)
         reduced = reduce_batch(records)
-        watermark = self._arrived(batch, last_watermark(reduced.markers))
+        as_of = self._arrived(batch, reduced.markers)
         # A check that keeps out the newest record of a key makes the older ones count: they are decoded then, too.
         await self._learn_schemas(table, records if table.boundary.checks else reduced.records)
         judged = table.boundary.judge(reduced, records, table.reader.decode)
@@ -150,11 +158,11 @@ class ApplyHandler:
                 writes=tuple(judged.writes),
                 refused=tuple(judged.refused),
                 counts=judged.counts,
-                watermark=watermark,
+                as_of=as_of,
             )
         )
-        if watermark is not None:
-            self._metrics.as_of(table.plan.table, batch.tp.partition, watermark.beat.time_us)
+        if as_of is not None:
+            self._metrics.as_of(table.plan.table, batch.tp.partition, as_of.time_us)
         if len(batch.records) == len(reduced.markers):
             return  # of an idle table
         steps_s = {"decode": decoded - started, "apply": time.monotonic() - decoded}
@@ -168,15 +176,9 @@ class ApplyHandler:
             hops = [now_us / 1e6 - at / 1e3 for t in changes if (at := published_ms.get(t.key)) is not None]
             self._metrics.hops(table.plan.table, hops)
 
-    def _arrived(self, batch: Batch, met: Watermark | None) -> Watermark | None:
-        """The watermark that is true once a batch is applied: of a marker in it, or of one that was met before.
-
-        :param met: the last in the batch. Without the end of the partition nobody knows whether truths before it were
-            compacted away, as while a shadow is filled: its first own marker comes soon.
-        """
+    def _arrived(self, batch: Batch, markers: Sequence[LogRecord]) -> AsOf | None:
         arriving = self._arriving[batch.tp]
-        if met is not None and batch.stable_end is not None:
-            arriving.add(met, batch.stable_end)
+        arriving.meet(markers, batch.stable_end)
         return arriving.take(batch.end)
 
     async def _learn_schemas(self, table: ApplyTable, records: Sequence[LogRecord]) -> None:

@@ -99,7 +99,7 @@ def _asked(
             look,
             answered=True,
             to_apply=applied[table.table].lag,
-            has_watermark=look.has_watermark and freshness is not None,  # `trueup apply` makes the view
+            has_watermark=freshness is not None,  # `trueup apply` makes the view
             age_s=None if freshness is None else freshness.age_s,
         )
         proof = proofs.get(table.table)
@@ -116,7 +116,6 @@ def _look_of(table: Table, copy: Copy, decided: StageProgress) -> CopyLook:
         to_decide=decided.lag,
         window_s=within_s(window_of(table, copy)),
         answered=False,
-        has_watermark=not table.several_writers,  # such a table is as of nothing yet (ARCHITECTURE)
     )
 
 

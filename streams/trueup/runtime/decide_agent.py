@@ -208,24 +208,27 @@ class DecideHandler:
             return
         self._watermarks.check(tp)
         owned = self._owned[tp]
-        marker, memory = self._marker(tp, position, owned.memory, {})
-        if marker:
-            await owned.commit(marker, memory, position, {}, {})
+        markers, memory = self._markers(tp, position, owned.memory, {})
+        if markers:
+            await owned.commit(markers, memory, position, {}, {})
 
-    def _marker(
+    def _markers(
         self, tp: TP, position: int, memory: PartitionMemory, cases: Mapping[bytes, Case]
     ) -> tuple[list[Outgoing], PartitionMemory]:
-        """The marker that becomes true when everything below a position is durable, and the memory that knows of it.
+        """The markers that become true when everything below a position is durable, and the memory that knows of them.
 
-        :param cases: that change in its transaction.
+        :param cases: that change in their transaction.
         """
-        beat = None if self._watermarks is None else self._watermarks.passed(tp, position, memory)
-        if beat is None:
+        beats = [] if self._watermarks is None else self._watermarks.passed(tp, position, memory)
+        if not beats:
             return [], memory
-        plan, owned = self._plans[tp.topic], self._owned[tp]
-        watermark = Watermark(beat, len(owned.letters), owned.cases.count_open_after(cases))
-        marker = Outgoing(plan.table.truth_topic, marker_key(beat.system), None, marker_headers(watermark))
-        return [marker], msgspec.structs.replace(memory, mark=beat)
+        topic, owned = self._plans[tp.topic].table.truth_topic, self._owned[tp]
+        keys, truncated = (len(owned.letters), owned.cases.count_open_after(cases)), memory.guard.floor.change
+        markers = [
+            Outgoing(topic, marker_key(beat.system), None, marker_headers(Watermark(beat, *keys, truncated)))
+            for beat in beats
+        ]
+        return markers, memory.marked(beats)
 
     async def _decide(self, tp: TP, records: Sequence[LogRecord], next_offset: int) -> None:
         """Truths, cases, dead letters, the offset and its totals in one transaction."""
@@ -239,8 +242,8 @@ class DecideHandler:
         memory = owned.memory.plus(decision.counts, decision.guard)
         self._check_cap(memory, plan)
         owned.letters.follow(decision, held)
-        marker, memory = self._marker(tp, next_offset, memory, decision.cases)
-        outgoing = outgoing_of(decision, plan) + marker
+        markers, memory = self._markers(tp, next_offset, memory, decision.cases)
+        outgoing = outgoing_of(decision, plan) + markers
         decided = time.monotonic()
         await owned.commit(outgoing, memory, next_offset, decision.held, decision.cases)
         steps_s = {"decide": decided - started, "commit": time.monotonic() - decided}

@@ -255,8 +255,6 @@ class ApplyMetrics(WorkerMetrics):
 
     :param edges_s: windows of the project, seconds: each is an edge of the buckets, so that the changes that kept it
         can be counted and not estimated. The same for all copies, or buckets could not be added up.
-    :param unmarked: tables that no watermark reaches (several writers). An age that is never known is no alarm, so they
-        have none.
     """
 
     def __init__(
@@ -265,11 +263,10 @@ class ApplyMetrics(WorkerMetrics):
         tables: Sequence[str],
         replica: str,
         edges_s: Iterable[float] = (),
-        unmarked: Iterable[str] = (),
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         super().__init__(registry, "apply", tables, replica)
-        self._age = AsOfAge([table for table in tables if table not in set(unmarked)], replica, now_us)
+        self._age = AsOfAge(tables, replica, now_us)
         registry.register(self._age)
         self._convergence = BatchHistogram(
             CONVERGENCE,

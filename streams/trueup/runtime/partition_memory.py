@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -24,14 +25,14 @@ class PartitionMemory(msgspec.Struct, frozen=True):
     """Outcome totals and the position guard of a partition.
 
     :param topic: identity of the capture topic the offset belongs to; empty when an earlier version committed it.
-    :param mark: the beat the truth partition was last marked with (`core.watermark`).
+    :param marks: by system, the beat the truth partition was last marked with (`core.watermark`).
     :param unswept: an epoch that `trueup resync` began here and whose sweep is not done yet; 0 when there is none.
     """
 
     totals: dict[Outcome, int]
     guard: Guard
     topic: str = ""
-    mark: Beat | None = None
+    marks: dict[str, Beat] = {}
     unswept: int = 0
 
     @classmethod
@@ -57,6 +58,10 @@ class PartitionMemory(msgspec.Struct, frozen=True):
         totals = {o: self.totals.get(o, 0) + counts.get(o, 0) for o in Outcome}
         return msgspec.structs.replace(self, totals=totals, guard=guard)
 
+    def marked(self, beats: Iterable[Beat]) -> PartitionMemory:
+        """The memory once the truth partition is marked with these beats."""
+        return msgspec.structs.replace(self, marks=self.marks | {beat.system: beat for beat in beats})
+
     def swept(self, epoch: int) -> PartitionMemory:
         """The memory after the sweep of an epoch; 0: there was none."""
         return msgspec.structs.replace(self, unswept=0) if epoch >= self.unswept else self
@@ -79,4 +84,4 @@ def begun(
         guard = Guard(epoch)
     unswept = max(memory.unswept, epoch if guard is not memory.guard else 0)
     start = max(committed, log.begin) if same and committed is not None else log.begin
-    return PartitionMemory(totals, guard, log.topic, memory.mark, unswept), start
+    return PartitionMemory(totals, guard, log.topic, memory.marks, unswept), start

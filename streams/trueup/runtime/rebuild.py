@@ -155,7 +155,8 @@ class RebuildRun:
         where, shadow = self._where, self._rebuild.shadow
         cap = where.settings.worker.dead_letters_per_table_max
         return ApplyHandler(
-            {self._topic: ApplyTable(shadow, TruthReader(), self._checks, complete=True)},
+            # Heard of by nobody: what a shadow is as of is said once it is the copy, by the next markers.
+            {self._topic: ApplyTable(shadow, (), TruthReader(), self._checks, complete=True)},
             lambda: _ShadowReplica(PostgresReplica(shadow.replica, where.writer_dsn, dead_letters_per_table_max=cap)),
             self._log,
             self._registry,

@@ -11,7 +11,7 @@ partition, so a beat may be seen before the changes of its own transaction are (
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -68,48 +68,55 @@ class _System:
 class Watermarks:
     """Of one decide worker.
 
-    :param system_of: system by capture topic. A partition of another topic is never marked.
+    :param systems_of: by capture topic, the systems that write the table. Each marks its partitions for itself.
     """
 
-    def __init__(self, heartbeats: Heartbeats, registry: SchemaRegistry, system_of: Mapping[str, str]) -> None:
-        self._heartbeats, self._registry, self._system_of = heartbeats, registry, system_of
-        self._systems = {name: _System(name) for name in sorted(set(system_of.values()))}
+    def __init__(
+        self, heartbeats: Heartbeats, registry: SchemaRegistry, systems_of: Mapping[str, Sequence[str]]
+    ) -> None:
+        self._heartbeats, self._registry, self._systems_of = heartbeats, registry, systems_of
+        self._systems = {name: _System(name) for name in sorted({name for of in systems_of.values() for name in of})}
         self._by_topic = {heartbeat_topic(name): system for name, system in self._systems.items()}
         self._decoders: dict[int, EnvelopeDecoder] = {}
-        self._pending: dict[TP, Pending[Beat]] = {}
+        self._pending: dict[TP, dict[str, Pending[Beat]]] = {}
         self._restarts = True
 
     # --- asked by the handler ---
 
     def taken(self, tp: TP, memory: PartitionMemory) -> None:
         """A partition was taken over. The beats since its mark are read again: the log may have gone back meanwhile."""
-        if tp.topic not in self._system_of:
-            return
-        self._pending[tp] = Pending()
-        system, mark = self._systems[self._system_of[tp.topic]], memory.mark
-        if mark is not None and (system.since is None or mark.offset < system.since):
-            system.since = system.next = mark.offset
-            self._restarts = True
+        self._pending[tp] = {name: Pending() for name in self._systems_of[tp.topic]}
+        for name in self._systems_of[tp.topic]:
+            system, mark = self._systems[name], memory.marks.get(name)
+            if mark is not None and (system.since is None or mark.offset < system.since):
+                system.since = system.next = mark.offset
+                self._restarts = True
 
     def released(self, tp: TP) -> None:
         self._pending.pop(tp, None)
 
-    def passed(self, tp: TP, position: int, memory: PartitionMemory) -> Beat | None:
-        """The beat a partition is to be marked with when everything below a position is durable.
+    def passed(self, tp: TP, position: int, memory: PartitionMemory) -> list[Beat]:
+        """The beats a partition is to be marked with when everything below a position is durable, one of a system.
 
-        :param memory: as it will be committed together with the marker.
+        :param memory: as it will be committed together with the markers.
         """
-        pending = self._pending.get(tp)
-        beat = None if pending is None else pending.take(position)
-        if beat is None or self._systems[beat.system].went_back is not None:
-            return None
-        return beat if may_mark(beat, memory.mark, memory.guard, memory.unswept) else None
+        taken = [pending.take(position) for pending in self._pending.get(tp, {}).values()]
+        return [beat for beat in taken if beat is not None and self._may_mark(beat, memory)]
+
+    def _may_mark(self, beat: Beat, memory: PartitionMemory) -> bool:
+        if self._systems[beat.system].went_back is not None:
+            return False
+        guard = memory.guard if memory.guard.writers is None else memory.guard.of(beat.system)
+        return may_mark(beat, memory.marks.get(beat.system), guard, memory.unswept)
 
     def check(self, tp: TP) -> None:
-        """Raises SourceWentBack when the heartbeat of the system says so; the table itself may not have changed."""
-        system = self._systems.get(self._system_of.get(tp.topic, ""))
-        if system is not None and system.went_back is not None:
-            raise system.went_back
+        """Raises SourceWentBack when the heartbeat of a system says so; the table itself may not have changed."""
+        for system in self._writing(tp):
+            if system.went_back is not None:
+                raise system.went_back
+
+    def _writing(self, tp: TP) -> list[_System]:
+        return [self._systems[name] for name in self._systems_of[tp.topic]]
 
     # --- the work ---
 
@@ -146,13 +153,14 @@ class Watermarks:
             beat = self._beat_of(record)
             if beat is not None:
                 newest[beat.system] = beat
-        places = [tp for tp in self._pending if self._system_of[tp.topic] in newest]
+        places = [tp for tp in self._pending if not newest.keys().isdisjoint(self._systems_of[tp.topic])]
         # After the beat was seen, not before: see the top of this file.
         ends = await self._heartbeats.ends([(tp.topic, tp.partition) for tp in places])
         for tp in places:
-            pending, end = self._pending.get(tp), ends.get((tp.topic, tp.partition))
-            if pending is not None and end is not None:
-                pending.add(newest[self._system_of[tp.topic]], end)
+            end = ends.get((tp.topic, tp.partition))
+            for name, pending in self._pending.get(tp, {}).items():
+                if name in newest and end is not None:
+                    pending.add(newest[name], end)
 
     def _beat_of(self, record: LogRecord) -> Beat | None:
         """The beat of a record. Rows of a snapshot are none: the stream has not begun."""
@@ -186,13 +194,15 @@ class Watermarks:
 
     def _turn_due(self, lane: Lane) -> bool:
         """Has idle partitions marked, a few at a time. Returns whether others wait."""
-        due = [tp for tp, pending in list(self._pending.items()) if self._is_due(tp, pending, lane)]
+        due = [tp for tp in list(self._pending) if self._is_due(tp, lane)]
         for tp in due[:_TURNS_MAX]:
             lane.turn(tp)
         return bool(due)
 
-    def _is_due(self, tp: TP, pending: Pending[Beat], lane: Lane) -> bool:
+    def _is_due(self, tp: TP, lane: Lane) -> bool:
         state = lane.partitions.get(tp)
         if state is None or not state.ready or state.in_flight is not None or state.stopped is not None:
             return False
-        return pending.is_due(state.position) or self._systems[self._system_of[tp.topic]].went_back is not None
+        if any(pending.is_due(state.position) for pending in self._pending[tp].values()):
+            return True
+        return any(system.went_back is not None for system in self._writing(tp))

@@ -99,10 +99,10 @@ async def run_decide(settings: Settings, project: Project, name: str, metrics_po
     if found is not None:
         metrics = DecideMetrics(worker.registry, [table.table for table in tables])
         log = TruthLog(settings.kafka.bootstrap_servers)
-        # A table of several writers is known as of nothing yet: each of them would have to be marked (ARCHITECTURE).
-        system_of = {table.capture_topic: table.owner.system for table in tables if table.owner is not None}
-        beats = HeartbeatLog(settings.kafka.bootstrap_servers, sorted({*map(heartbeat_topic, system_of.values())}))
-        watermarks = Watermarks(beats, registry, system_of)
+        systems_of = {table.capture_topic: table.systems for table in tables}
+        systems = {system for table in tables for system in table.systems}
+        beats = HeartbeatLog(settings.kafka.bootstrap_servers, sorted(map(heartbeat_topic, systems)))
+        watermarks = Watermarks(beats, registry, systems_of)
         handler = DecideHandler(
             found, settings, log, registry, metrics, worker.state_dir, kafka.topics_of, watermarks=watermarks
         )
@@ -168,7 +168,7 @@ async def run_apply(
             checks = compile_copy_checks(copy, copy_plan, captured, project.functions)
         except ValueError as error:
             raise _not_applied(table, settings, error) from error
-        tables[table.truth_topic] = ApplyTable(copy_plan, TruthReader(), checks)
+        tables[table.truth_topic] = ApplyTable(copy_plan, table.systems, TruthReader(), checks)
 
     async def ready() -> bool:
         await kafka.look([table for table, _ in copies])
@@ -176,8 +176,7 @@ async def run_apply(
 
     if await worker.patiently(ready):
         names = [table.table for table, _ in copies]
-        unmarked = [table.table for table, _ in copies if table.several_writers]
-        metrics = ApplyMetrics(worker.registry, names, replica, edges_of(project), unmarked)
+        metrics = ApplyMetrics(worker.registry, names, replica, edges_of(project))
         log = TruthLog(settings.kafka.bootstrap_servers)
         cap = settings.worker.dead_letters_per_table_max
         writes = any(made.plan.writer for made in tables.values())

@@ -18,7 +18,7 @@ from trueup.core.copy_state import (
 from trueup.core.status_problems import Problem, Scope
 
 AT_REST = CopyLook(table="orders", replica="reporting", seen=10, to_decide=0, window_s=5, age_s=1)
-SEVERAL_WRITERS = msgspec.structs.replace(AT_REST, has_watermark=False, age_s=None)
+WITHOUT_VIEW = msgspec.structs.replace(AT_REST, has_watermark=False, age_s=None)
 ALL_WORKERS = {("decide", ""): "decide", ("apply", "reporting"): "apply-reporting-2"}
 
 
@@ -49,11 +49,11 @@ def stop(tables: tuple[str, ...] | None, replica: str | None = None) -> Problem:
         (look(seen=0), CopyState.IDLE),
         (look(answered=False, age_s=None), CopyState.UNKNOWN),
         (look(answered=False, age_s=None, seen=0, has_watermark=False), CopyState.UNKNOWN),
-        (look(SEVERAL_WRITERS), CopyState.IDLE),
-        (look(SEVERAL_WRITERS, seen=0), CopyState.FILLING),
-        (look(SEVERAL_WRITERS, to_apply=1, moved=True), CopyState.FLOWING),
-        (look(SEVERAL_WRITERS, to_apply=1), CopyState.STUCK),
-        (look(SEVERAL_WRITERS, to_decide=1), CopyState.STUCK),
+        (look(WITHOUT_VIEW), CopyState.IDLE),
+        (look(WITHOUT_VIEW, seen=0), CopyState.FILLING),
+        (look(WITHOUT_VIEW, to_apply=1, moved=True), CopyState.FLOWING),
+        (look(WITHOUT_VIEW, to_apply=1), CopyState.STUCK),
+        (look(WITHOUT_VIEW, to_decide=1), CopyState.STUCK),
     ],
 )
 def test_each_edge(seen: CopyLook, state: CopyState) -> None:

@@ -3,29 +3,31 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from trueup.core.ordering import Guard
 from trueup.core.reduce import reduce_batch
 from trueup.core.validate import key_values
 from trueup.core.watermark import (
+    Arriving,
     Pending,
     is_marker,
-    last_watermark,
     marker_headers,
     marker_key,
     may_mark,
     watermark_of,
 )
 from trueup.model.event import LogRecord, Position
-from trueup.model.watermark import Beat, Watermark
+from trueup.model.watermark import AsOf, Beat, Watermark
 
 
-def beat(number: int, epoch: int = 1) -> Beat:
-    return Beat("shop", epoch, Position(number, number + 1), number * 1_000_000, number)
+def beat(number: int, epoch: int = 1, system: str = "shop") -> Beat:
+    return Beat(system, epoch, Position(number, number + 1), number * 1_000_000, number)
 
 
 def marker(watermark: Watermark, offset: int = 0) -> LogRecord:
-    return LogRecord("trueup.truth.orders", 0, offset, 0, marker_key("shop"), None, marker_headers(watermark))
+    key = marker_key(watermark.beat.system)
+    return LogRecord("trueup.truth.orders", 0, offset, 0, key, None, marker_headers(watermark))
 
 
 def test_a_marker_says_what_it_was_made_with() -> None:
@@ -54,13 +56,41 @@ def test_key_and_header_make_a_marker_and_neither_alone(record: LogRecord) -> No
 
 def test_a_marker_nobody_can_read_says_nothing() -> None:
     assert watermark_of(LogRecord("t", 0, 0, 0, marker_key("shop"), None, (("trueup.watermark", b"{}"),))) is None
-    assert last_watermark([]) is None
 
 
 def test_the_last_marker_of_a_batch_counts_and_none_is_a_record_of_the_table() -> None:
     reduced = reduce_batch([marker(Watermark(beat(n)), n) for n in range(3)] + [LogRecord("t", 0, 9, 0, None, None)])
     assert (reduced.records, sum(reduced.counts.values())) == ([], 1)
-    assert last_watermark(reduced.markers) == Watermark(beat(2))
+    arriving = Arriving(["shop"])
+    arriving.meet(reduced.markers, 10)
+    assert arriving.take(10) == AsOf(2_000_000, 3, 1)
+
+
+def test_a_copy_believes_a_marker_at_the_end_its_partition_had() -> None:
+    arriving = Arriving(["shop"])
+    arriving.meet([marker(Watermark(beat(7), dead_lettered_keys=3, held_keys=2, truncated=5))], 40)
+    assert arriving.take(39) is None
+    assert arriving.take(40) == AsOf(7_000_000, 8, 1, truncated=5, dead_lettered_keys=3, held_keys=2)
+    assert arriving.take(41) is None, "once"
+    arriving.meet([marker(Watermark(beat(8)))], None)
+    assert arriving.take(10**9) is None, "nobody knows what was compacted away before it"
+
+
+def test_of_several_writers_the_one_that_is_known_least_far_speaks() -> None:
+    arriving = Arriving(["shop", "crm"])
+    arriving.meet([marker(Watermark(beat(7))), marker(Watermark(beat(9)))], 10)
+    assert arriving.take(10) is None, "nobody heard of the other"
+    arriving.meet([marker(Watermark(beat(5, 3, "crm"), dead_lettered_keys=2))], 11)
+    assert arriving.take(10) is None
+    assert arriving.take(11) == AsOf(5_000_000, None, None, dead_lettered_keys=2), "their logs have nothing in common"
+    arriving.meet([marker(Watermark(beat(20, 3, "crm"))), marker(Watermark(beat(30, 1, "stock")))], 12)
+    assert arriving.take(12) == AsOf(9_000_000, None, None), "a system that does not write the table says nothing"
+    arriving.meet([], 13)
+    assert arriving.take(13) is None
+
+
+FOLLOWED = Guard(2, Position(90, 90))
+MET, LATER = Position(50, 51), Position(60, 61)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +105,11 @@ def test_the_last_marker_of_a_batch_counts_and_none_is_a_record_of_the_table() -
         (Guard(2), beat(5, epoch=2), 0, False),
         (Guard(2), beat(6, epoch=2), 0, False),
         (Guard(2), None, 2, False),  # what is gone at the source is still there
+        (replace(FOLLOWED, passed_on=MET), None, 0, False),  # its own control record comes behind the truncate
+        (replace(FOLLOWED, passed_on=MET).truncated(MET), None, 0, True),
+        (replace(FOLLOWED, passed_on=MET).truncated(LATER), None, 0, True),
+        (FOLLOWED.truncated(MET), None, 0, True),
+        (replace(FOLLOWED.truncated(MET), passed_on=LATER), None, 0, False),
     ],
 )
 def test_which_beats_mark_a_partition(guard: Guard, mark: Beat | None, unswept: int, allowed: bool) -> None:
