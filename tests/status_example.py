@@ -1,11 +1,12 @@
-"""An invented look at twelve copies on a bad night, for the tests of the screen: every state is there."""
+"""Invented looks at twelve copies on a bad night, and on one without Kafka, for the tests of the screen: every state is
+there."""
 
 from __future__ import annotations
 
 import msgspec
 
 from trueup.core.copy_state import CopyLook
-from trueup.core.status_problems import Problem, Scope, difference_problems, unready
+from trueup.core.status_problems import Problem, Scope, difference_problems, kafka_away, unready
 from trueup.core.status_view import CopyLine, StatusView, line_of, worst_first
 
 WORKERS = {("decide", ""): "decide", ("apply", "warehouse"): "apply-warehouse", ("apply", "shop"): "apply-shop"}
@@ -55,10 +56,10 @@ def shown(look: CopyLook, problems: list[Problem], **other: object) -> CopyLine:
     """A line as status makes it of a look, with what a replica counted."""
     line = line_of(look, problems, WORKERS, (0.145, 0.635 if look.answered else None))
     counted = {
-        "applied": look.seen - look.to_apply if look.answered else None,
+        "applied": (look.seen or 90_000) - (look.to_apply or 0) if look.answered else None,
         "other": {"coalesced": 2_180, "unchanged": 14},
         "fresh": None if look.age_s is None else look.age_s <= look.window_s,
-        "proven_age_s": 190.0 if look.seen % 2 == 0 and look.age_s is not None else None,
+        "proven_age_s": None if look.age_s is None else 190.0,
     }
     return msgspec.structs.replace(line, **(counted | other))
 
@@ -69,3 +70,13 @@ def view_of(looks: list[CopyLook], problems: list[Problem]) -> StatusView:
 
 
 EXAMPLE = view_of(LOOKS, PROBLEMS)
+
+
+KAFKA_AWAY = msgspec.structs.replace(
+    view_of(
+        [msgspec.structs.replace(seen, seen=None, to_decide=None, to_apply=None, moved=False) for seen in LOOKS],
+        [kafka_away("127.0.0.1:29000"), *PROBLEMS],
+    ),
+    unreachable=["kafka", "replica archive"],
+)
+"""The same night, when Kafka does not answer either."""

@@ -378,21 +378,11 @@ class SimulatedSession:
         self._changed().progress[topic, partition] = ProgressRow(held.token, next_offset, totals, held.mark)
         return Cursor(rowcount=1)
 
-    def _advance_marked(
-        self,
-        next_offset: int,
-        _time_us: int,
-        position: int,
-        epoch: int,
-        truncated: int,
-        _dead: int,
-        _held: int,
-        *rest: Any,
-    ) -> Cursor:
-        place = rest[-2:]
-        result = self._advance(next_offset, *rest)
-        advanced = self._changed().progress[place]
-        self._changed().progress[place] = advanced._replace(mark=Mark(epoch, position, truncated))
+    def _advance_marked(self, next_offset: int, *rest: Any) -> Cursor:
+        _time_us, position, epoch, truncated, _dead, _held, *counted = rest
+        result = self._advance(next_offset, *counted)
+        place, progress = (counted[-2], counted[-1]), self._changed().progress
+        progress[place] = progress[place]._replace(mark=Mark(epoch, position, truncated))
         return result
 
 

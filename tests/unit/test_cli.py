@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import trueup.demo.run
-from tests.status_example import EXAMPLE, look, view_of
+from tests.status_example import EXAMPLE, KAFKA_AWAY, look, view_of
 from trueup.core.status_view import StatusView
 from trueup.demo.commands import Status
 from trueup.demo.options import DemoOptions
@@ -103,6 +103,7 @@ def statuses(monkeypatch: pytest.MonkeyPatch, view: StatusView) -> None:
         (view_of([look("orders", "reporting", age_s=6)], []), 1),
         (EXAMPLE, 1),
         (msgspec.structs.replace(EXAMPLE, unreachable=["replica archive"]), 2),
+        (KAFKA_AWAY, 2),
     ],
 )
 def test_status_ends_with_what_it_found(monkeypatch: pytest.MonkeyPatch, view: StatusView, code: int) -> None:
@@ -133,6 +134,20 @@ def test_status_as_json_says_the_state_and_the_next_command(monkeypatch: pytest.
     assert (away["state"], away["applied"], away["lag"], away["filling"]) == ("unknown", None, None, None)
     assert msgspec.convert(seen, Status).lag is None, "the demo reads it, and a part does not say"
     assert {"what", "next"} <= seen["problems"][0].keys()
+
+
+def test_status_without_kafka_is_a_screen_and_json_with_what_is_not_known_as_null(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    statuses(monkeypatch, KAFKA_AWAY)
+    shown = trueup_command("status")
+    assert shown.stdout.startswith('! cannot reach "kafka" at 127.0.0.1:29000')
+    assert shown.stderr.splitlines()[0] == 'cannot reach "kafka"'
+    seen = msgspec.json.decode(trueup_command("status", "--json").stdout)
+    assert (seen["unreachable"][0], seen["decide"]) == ("kafka", [])
+    assert {(line["captured"], line["decide_lag"], line["lag"]) for line in seen["tables"]} == {(None, None, None)}
+    assert {line["state"] for line in seen["tables"]} == {"stopped", "late", "unknown", "filling"}
+    assert msgspec.convert(seen, Status).lag is None
 
 
 def test_status_writes_its_picture_whatever_else_it_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

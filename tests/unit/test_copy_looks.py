@@ -9,8 +9,8 @@ from trueup.core.copy_state import CopyState, copy_state
 from trueup.freshness import Freshness
 from trueup.model.errors import Refused, TrueUpError, Unreachable
 from trueup.model.registration import Copy, Owner, Project, Replica, Source, System, Table, Window
-from trueup.runtime.copy_looks import Seen, look_at_copies
-from trueup.runtime.progress_read import StageProgress
+from trueup.runtime.copy_looks import Seen, look_at_copies, look_at_replicas
+from trueup.runtime.progress_read import StageProgress, Totals
 
 WINDOW_S = 5.0
 ORDERS = Table(
@@ -43,14 +43,21 @@ class Servers:
 
     def decided(self, tables: list[Table]) -> dict[str, StageProgress]:
         self.looked += 1
-        return {table.table: StageProgress(Counter(applied=10), 0, 10) for table in tables}
+        return {table.table: StageProgress(Counter(applied=10), position=10) for table in tables}
 
     def applied(self, replica: str) -> dict[str, StageProgress]:
         self.asked.append(replica)
         if (self.looked, replica) in self.away:
             raise self.away[self.looked, replica]
         _, position, lag = self.looks[self.looked - 1]
-        return {t.table: StageProgress(Counter(applied=position), lag, position) for t in self._tables(replica)}
+        counts = Counter(applied=position)
+        return {t.table: StageProgress(counts, position=position, lag=lag) for t in self._tables(replica)}
+
+    def totals(self, replica: str) -> dict[str, Totals]:
+        self.asked.append(replica)
+        if (self.looked, replica) in self.away:
+            raise self.away[self.looked, replica]
+        return {t.table: Totals(Counter(applied=4), 4) for t in self._tables(replica)}
 
     def freshness(self, replica: str) -> dict[str, Freshness]:
         age, _, _ = self.looks[self.looked - 1]
@@ -152,3 +159,48 @@ def test_the_looks_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     look_at_copies(Servers((6.0, 3, 7), (6.0, 3, 7)), PROJECT, apart_s=1.5)
     look_at_copies(Servers((1.0, 3, 7)), PROJECT, apart_s=1.5)
     assert slept == [1.5]
+
+
+class ReplicasAlone(Servers):
+    """Kafka does not answer."""
+
+    def __init__(self, age: float | None, project: Project = PROJECT) -> None:
+        super().__init__((age, 0, 0), project=project)
+        self.looked = 1
+
+    def decided(self, tables: list[Table]) -> dict[str, StageProgress]:
+        raise Unreachable("kafka")
+
+    def applied(self, replica: str) -> dict[str, StageProgress]:
+        raise Unreachable("kafka")
+
+
+@pytest.mark.parametrize(("age", "state"), [(1.0, CopyState.UNKNOWN), (6.0, CopyState.LATE), (None, CopyState.FILLING)])
+def test_without_kafka_a_copy_is_what_its_replica_says_and_what_waits_is_not_known(
+    age: float | None, state: CopyState
+) -> None:
+    servers = ReplicasAlone(age)
+    seen = look_at_replicas(servers, PROJECT)
+    assert states(seen) == {state}
+    assert servers.asked == ["reporting", "warehouse"], "once: nothing moves"
+    assert (seen.decided, seen.problems, seen.unreachable) == ({}, [], [])
+    for copy in seen.copies.values():
+        assert (copy.look.seen, copy.look.to_decide, copy.look.to_apply) == (None, None, None)
+        assert (copy.look.age_s, copy.look.window_s) == (age, WINDOW_S)
+        assert copy.applied == Totals(Counter(applied=4), 4)
+
+
+def test_without_kafka_a_replica_that_is_away_has_its_lines_and_a_problem_all_the_same() -> None:
+    servers = ReplicasAlone(1.0)
+    servers.away[1, "warehouse"] = Unreachable("replica warehouse")
+    seen = look_at_replicas(servers, PROJECT)
+    assert seen.unreachable == ["replica warehouse"]
+    assert seen.copies["orders", "warehouse"].applied is None
+    assert seen.copies["orders", "reporting"].applied is not None
+
+
+def test_kafka_that_goes_away_between_two_questions_is_not_the_replicas_fault() -> None:
+    servers = Servers((1.0, 3, 0))
+    servers.away[1, "warehouse"] = Unreachable("kafka")
+    with pytest.raises(Unreachable, match="kafka"):
+        servers.seen()

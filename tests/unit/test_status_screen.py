@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from tests.rules.checkout import ROOT
-from tests.status_example import EXAMPLE, look, view_of
+from tests.status_example import EXAMPLE, KAFKA_AWAY, look, view_of
 from trueup.core.status_problems import Problem
 from trueup.core.status_view import StatusView
 from trueup.runtime.status_screen import PROBLEMS_MAX, screen, svg
@@ -87,6 +87,42 @@ def test_nothing_is_wrong_is_said_only_then() -> None:
 def test_what_is_not_known_is_a_dash() -> None:
     (line,) = [line for line in drawn(EXAMPLE, 200) if line.startswith("unknown")]
     assert line.split() == ["unknown", "orders", "archive", "0", "-", "-", "5", "min", "-", "-"]
+
+
+def test_without_kafka_the_screen_says_so_first_and_shows_what_the_replicas_say() -> None:
+    lines = drawn(KAFKA_AWAY, 100)
+    cure = "start kafka; workers go on by themselves then"
+    assert lines[0] == f'! cannot reach "kafka" at 127.0.0.1:29000  ->  {cure}'
+    assert "12 copies: 2 stopped, 2 late, 7 unknown, 1 filling" in lines
+    late = next(line for line in lines if line.startswith("late") and "customers" in line)
+    assert late.split() == [
+        "late",
+        "customers",
+        "reporting",
+        "-",
+        "-",
+        "21",
+        "min",
+        "5",
+        "min",
+        "635",
+        "ms",
+        "3",
+        "min",
+    ]
+    assert f"  -> {cure}" in lines
+    assert "  -> see its server; apply workers wait for it by themselves" in lines, "of the replica that is away"
+    assert "nothing is wrong" not in lines
+
+
+@pytest.mark.parametrize("width", [100, 80, 60, 40])
+def test_without_kafka_the_columns_fit_too(width: int) -> None:
+    assert all(len(line) <= width for line in drawn(KAFKA_AWAY, width))
+
+
+def test_without_kafka_no_unknown_number_is_shown_as_zero() -> None:
+    for line in drawn(KAFKA_AWAY, 10_000, wide=True):
+        assert " 0 " not in line, line
 
 
 def hosts_named(picture: str) -> list[str]:

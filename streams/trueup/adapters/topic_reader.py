@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -71,6 +72,8 @@ class TopicReader:
             return {(tp.topic, tp.partition): answer.result(_TIMEOUT_S).offset for tp, answer in answers.items()}
         except KafkaException as exc:
             raise Unreachable("kafka", detail=f"{self._servers}: {exc.args[0].str()}") from exc
+        except FutureTimeoutError as exc:  # the leader of one partition may be silent while the others answer
+            raise Unreachable("kafka", detail=f"{self._servers}: no answer within {_TIMEOUT_S:.0f} s") from exc
 
     def committed(self, group: str, topics: list[str]) -> dict[tuple[str, int], tuple[int, str]]:
         """A group's committed offsets with their metadata; partitions never committed are absent."""

@@ -83,6 +83,7 @@ def _of_worker(project: Project, worker: ExpectedWorker, is_busy: bool) -> Itera
         else:
             yield Series("trueup_cases_open", {"table": table}, always(1))
             yield Series("trueup_cases_overdue", {"table": table}, always(0))
+            yield Series("trueup_dead_letters_open", {"stage": worker.kind, "table": table}, always(1))
 
 
 def _of_stage(place: dict[str, str], is_busy: bool) -> Iterator[Series]:

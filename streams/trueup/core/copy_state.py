@@ -23,8 +23,10 @@ class CopyState(enum.StrEnum):
 
     STOPPED = "stopped"
     """It does not go on before somebody does something: an open problem says what."""
+    LATE = "late"
+    """It is older than its window, and Kafka does not answer: nobody can say whether it moves."""
     UNKNOWN = "unknown"
-    """Its replica does not answer."""
+    """Its replica does not answer; or Kafka does not, and what waits for a copy within its window is not known."""
     STUCK = "stuck"
     """It is older than its window, and nothing was applied while we looked."""
     SLOW = "slow"
@@ -38,14 +40,14 @@ class CopyState(enum.StrEnum):
 
 
 RANK: Final = {state: rank for rank, state in enumerate(CopyState)}
-FINDINGS: Final = frozenset({CopyState.STOPPED, CopyState.UNKNOWN, CopyState.STUCK, CopyState.SLOW})
+FINDINGS: Final = frozenset({CopyState.STOPPED, CopyState.LATE, CopyState.UNKNOWN, CopyState.STUCK, CopyState.SLOW})
 FINE: Final = frozenset({CopyState.FLOWING, CopyState.IDLE})
 
 
 class CopyLook(msgspec.Struct, frozen=True, kw_only=True):
     """What was seen of a copy.
 
-    :param seen: records of the table that were decided, ever.
+    :param seen: records of the table that were decided, ever. None, as are those that wait: Kafka does not answer.
     :param to_decide, to_apply: records that wait at the stages.
     :param has_watermark: the replica has the view that says what it is as of; `trueup apply` makes it.
     :param age_s: how old what it is as of is; None before the first filling is complete, and without a watermark.
@@ -55,25 +57,25 @@ class CopyLook(msgspec.Struct, frozen=True, kw_only=True):
 
     table: str
     replica: str
-    seen: int
-    to_decide: int
+    seen: int | None
+    to_decide: int | None
     window_s: float
     answered: bool = True
-    to_apply: int = 0
+    to_apply: int | None = 0
     has_watermark: bool = True
     age_s: float | None = None
     moved: bool = False
 
     @property
-    def waiting(self) -> int:
-        return self.to_decide + self.to_apply
+    def waiting(self) -> int | None:
+        return None if self.to_decide is None or self.to_apply is None else self.to_decide + self.to_apply
 
 
 def copy_state(look: CopyLook, problems: Iterable[Problem] = ()) -> CopyState:
     """The state of a copy.
 
     Without a watermark no window can be held against the copy. What can be said then: whether records wait, and
-    whether they move.
+    whether they move. Without Kafka nobody knows what waits: a copy may be late then, and is never idle.
     """
     if any(problem.stops and problem.holds(look.table, look.replica) for problem in problems):
         return CopyState.STOPPED
@@ -83,15 +85,20 @@ def copy_state(look: CopyLook, problems: Iterable[Problem] = ()) -> CopyState:
         if look.age_s is None:
             return CopyState.FILLING
         if look.age_s > look.window_s:
+            if look.waiting is None:
+                return CopyState.LATE
             return CopyState.SLOW if look.moved else CopyState.STUCK
-    elif not look.seen:
-        return CopyState.FILLING
-    elif look.waiting and not look.moved:
-        return CopyState.STUCK
+    if look.waiting is None:
+        return CopyState.UNKNOWN
+    if not look.has_watermark:
+        if not look.seen:
+            return CopyState.FILLING
+        if look.waiting and not look.moved:
+            return CopyState.STUCK
     return CopyState.FLOWING if look.waiting else CopyState.IDLE
 
 
-def has_moved(before: tuple[int, int], after: tuple[int, int], to_apply: int) -> bool:
+def has_moved(before: tuple[int, int], after: tuple[int, int], to_apply: int | None) -> bool:
     """Whether something was applied to a copy between two looks.
 
     A marker counts as well. What is decided counts only for a copy that has applied all there is: decided records that
@@ -106,13 +113,16 @@ def has_moved(before: tuple[int, int], after: tuple[int, int], to_apply: int) ->
 def next_command(
     state: CopyState, look: CopyLook, problems: Iterable[Problem], workers: Mapping[tuple[str, str], str]
 ) -> str | None:
-    """The next command to run; None when all is fine. The problem that speaks of the fewest copies knows best.
+    """The next command to run; None when all is fine. The problem that speaks of the fewest copies knows best, but for
+    one that has to be mended before the others can be. A replica that does not answer has no part in that.
 
     :param workers: names of the workers of this host by (kind, replica).
     """
     if state in FINE:
         return None
     about = [problem for problem in problems if problem.holds(look.table, look.replica)]
+    if look.answered and (first := next((problem for problem in about if problem.first), None)) is not None:
+        return first.next
     if state is CopyState.STOPPED:
         about = [problem for problem in about if problem.stops]
     if about:

@@ -205,6 +205,11 @@ def _table() -> tuple[Panel, ...]:
             unit="s",
         ),
         Panel(
+            title="Keys with an open dead letter",
+            says="Of the decide stage; copies show what they were before. Those of a replica: its trueup.freshness.",
+            queries={"{{table}} {{stage}}": f"sum by (table, stage) (trueup_dead_letters_open{of})"},
+        ),
+        Panel(
             title="Stopped, or being recovered",
             says="1 while stopped, by why; seconds since a partition was to be taken over.",
             queries={

@@ -35,12 +35,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
     :param about: the copies that may stand because of it. None: none does.
     :param stops: they certainly do, until somebody does something.
+    :param first: the others can hardly be mended before it.
     """
 
     what: str
     next: str
     about: Scope | None = None
     stops: bool = False
+    first: bool = False
 
     def holds(self, table: str, replica: str) -> bool:
         """Whether a copy may stand because of it."""
@@ -48,8 +50,15 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def losses_first(problems: Iterable[Problem]) -> list[Problem]:
-    """What lost changes comes before what only stands still: the first repairs itself never, the second often."""
-    return sorted(problems, key=lambda problem: "trueup resync" not in problem.next)
+    """What lost changes comes before what only stands still: the first repairs itself never, the second often. Nothing
+    comes before what has to be mended first."""
+    return sorted(problems, key=lambda problem: (not problem.first, "trueup resync" not in problem.next))
+
+
+def kafka_away(bootstrap_servers: str) -> Problem:
+    """Everything runs through it, and nearly every cure."""
+    cure = "start kafka; workers go on by themselves then"
+    return Problem(what=f'cannot reach "kafka" at {bootstrap_servers}', next=cure, about=Scope(), first=True)
 
 
 def scope_of_worker(kind: str, replica: str) -> Scope | None:

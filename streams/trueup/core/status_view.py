@@ -26,8 +26,9 @@ class Filling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CopyLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A table at a replica. What only the replica knows is None while it does not answer.
+    """A table at a replica. What only the replica knows is None while it does not answer, and so it is with Kafka.
 
+    :param captured: records of the table that were decided, ever.
     :param lag: records that wait for the replica; `decide_lag` those that wait to be decided.
     :param as_of_age_s: how old what it is as of is; None before its first filling is complete.
     :param window_s: how old it may be before it is slow or stuck; None where nothing says how old it is.
@@ -39,10 +40,10 @@ class CopyLine(msgspec.Struct, frozen=True, kw_only=True):
     table: str
     replica: str
     state: CopyState
-    captured: int
+    captured: int | None
     applied: int | None
     other: dict[str, int]
-    decide_lag: int
+    decide_lag: int | None
     lag: int | None
     convergence_p50_s: float | None
     convergence_p99_s: float | None
@@ -106,7 +107,9 @@ def line_of(
         lag=look.to_apply if look.answered else None,
         convergence_p50_s=convergence_s[0],
         convergence_p99_s=convergence_s[1],
-        filling=Filling(done=look.seen > 0 and look.waiting == 0) if look.answered else None,
+        filling=Filling(done=bool(look.seen) and look.waiting == 0)
+        if look.answered and look.waiting is not None
+        else None,
         as_of_age_s=look.age_s,
         window_s=look.window_s if look.has_watermark else None,
         next=next_command(state, look, problems, workers),
@@ -116,7 +119,7 @@ def line_of(
 def worst_first(tables: Iterable[CopyLine]) -> list[CopyLine]:
     """By state, then those that wait for the most records."""
     return sorted(
-        tables, key=lambda line: (RANK[line.state], -line.decide_lag - (line.lag or 0), line.table, line.replica)
+        tables, key=lambda line: (RANK[line.state], -(line.decide_lag or 0) - (line.lag or 0), line.table, line.replica)
     )
 
 

@@ -35,11 +35,11 @@ class Filling(msgspec.Struct, frozen=True):
 
 
 class CopyStatus(msgspec.Struct, frozen=True):
-    """A table at a replica, of `status --json`; null is what a replica that does not answer would know."""
+    """A table at a replica, of `status --json`; null is what a part that does not answer would know."""
 
     table: str
     replica: str
-    captured: int
+    captured: int | None
     applied: int | None
     lag: int | None = None
     other: dict[str, int] = {}

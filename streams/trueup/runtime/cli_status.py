@@ -36,7 +36,7 @@ def status(
 ) -> None:
     """Show how true each copy is. Exit 1 when something is wrong, 2 when a part does not answer.
 
-    States: stopped, unknown, stuck, slow (these are wrong), filling, flowing, idle. Age: of what the copy is as of.
+    States: stopped, late, unknown, stuck, slow (these are wrong), filling, flowing, idle. Age: of what it is as of.
 
     Example: trueup status --watch
     """

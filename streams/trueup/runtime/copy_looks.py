@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from trueup.adapters.kafka_topics import PART as KAFKA
 from trueup.adapters.postgres_proofs import ProofLine
 from trueup.core.copy_state import CopyLook, CopyState, copy_state, has_moved
 from trueup.core.status_problems import Problem, Scope
@@ -19,7 +20,7 @@ from trueup.core.window_edges import window_of, within_s
 from trueup.freshness import Freshness
 from trueup.model.errors import TrueUpError, Unreachable
 from trueup.model.registration import Copy, Project, Table
-from trueup.runtime.progress_read import StageProgress
+from trueup.runtime.progress_read import StageProgress, Totals
 
 # Longer than a batch takes from commit to commit at a replica under load; it is waited only when something is late.
 LOOKS_APART_S: Final = 2.0
@@ -32,6 +33,8 @@ class Reader(Protocol):
 
     def applied(self, replica: str) -> dict[str, StageProgress]: ...
 
+    def totals(self, replica: str) -> dict[str, Totals]: ...
+
     def freshness(self, replica: str) -> dict[str, Freshness]: ...
 
     def proofs(self, replica: str) -> dict[str, ProofLine]: ...
@@ -41,7 +44,7 @@ class SeenCopy(msgspec.Struct, frozen=True, kw_only=True):
     """A copy as it was seen last. What only its replica knows is None when that does not answer."""
 
     look: CopyLook
-    applied: StageProgress | None = None
+    applied: Totals | None = None
     freshness: Freshness | None = None
     proof: ProofLine | None = None
 
@@ -49,6 +52,7 @@ class SeenCopy(msgspec.Struct, frozen=True, kw_only=True):
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was seen, as it was last.
 
+    :param decided: by table; empty when Kafka was not asked.
     :param copies: by (table, replica): every registered copy.
     :param problems: of replicas that could not be read.
     """
@@ -57,6 +61,12 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     copies: dict[tuple[str, str], SeenCopy]
     problems: list[Problem]
     unreachable: list[str]
+
+
+def look_at_replicas(reader: Reader, project: Project) -> Seen:
+    """What the replicas alone say of the copies, for a time when Kafka does not answer. One look: what moves comes from
+    Kafka."""
+    return _look(reader, project, list(project.replicas), asks_kafka=False)
 
 
 def look_at_copies(reader: Reader, project: Project, *, apart_s: float = LOOKS_APART_S) -> Seen:
@@ -69,19 +79,21 @@ def look_at_copies(reader: Reader, project: Project, *, apart_s: float = LOOKS_A
     return _joined(seen, _look(reader, project, late))
 
 
-def _look(reader: Reader, project: Project, replicas: list[str]) -> Seen:
-    decided = reader.decided(list(project.tables.values()))
+def _look(reader: Reader, project: Project, replicas: list[str], *, asks_kafka: bool = True) -> Seen:
+    decided = reader.decided(list(project.tables.values())) if asks_kafka else {}
     seen = Seen(decided=decided, copies={}, problems=[], unreachable=[])
     for replica in replicas:
         copies = project.tables_copied_to(replica)
         try:
-            found = _asked(reader, replica, copies, decided)
+            found = _asked(reader, replica, copies, decided) if asks_kafka else _asked_alone(reader, replica, copies)
         except TrueUpError as exc:
+            if isinstance(exc, Unreachable) and exc.part == KAFKA:
+                raise
             cure = "see its server; apply workers wait for it by themselves"
             seen.problems.append(Problem(what=exc.primary, next=cure, about=Scope(replica=replica)))
             if isinstance(exc, Unreachable):
                 seen.unreachable.append(exc.part)
-            found = [SeenCopy(look=_look_of(table, copy, decided[table.table])) for table, copy in copies]
+            found = [SeenCopy(look=_look_of(table, copy, decided.get(table.table))) for table, copy in copies]
         seen.copies.update({(copy.look.table, replica): copy for copy in found})
     return seen
 
@@ -89,31 +101,42 @@ def _look(reader: Reader, project: Project, replicas: list[str]) -> Seen:
 def _asked(
     reader: Reader, replica: str, copies: list[tuple[Table, Copy]], decided: Mapping[str, StageProgress]
 ) -> list[SeenCopy]:
+    """Raises TrueUpError when the replica or Kafka does not answer, or refuses."""
+    applied = reader.applied(replica)
+    looks = [_look_of(table, copy, decided[table.table], applied[table.table].lag) for table, copy in copies]
+    return _answered(reader, replica, looks, applied)
+
+
+def _asked_alone(reader: Reader, replica: str, copies: list[tuple[Table, Copy]]) -> list[SeenCopy]:
     """Raises TrueUpError when the replica does not answer, or refuses."""
-    applied, proofs, fresh = reader.applied(replica), reader.proofs(replica), reader.freshness(replica)
+    return _answered(reader, replica, [_look_of(table, copy) for table, copy in copies], reader.totals(replica))
+
+
+def _answered(reader: Reader, replica: str, looks: list[CopyLook], applied: Mapping[str, Totals]) -> list[SeenCopy]:
+    """The looks, with what the replica says of its copies."""
+    proofs, fresh = reader.proofs(replica), reader.freshness(replica)
     seen = []
-    for table, copy in copies:
-        freshness = fresh.get(table.table)
-        look = _look_of(table, copy, decided[table.table])
+    for known in looks:
+        freshness = fresh.get(known.table)
         look = msgspec.structs.replace(
-            look,
+            known,
             answered=True,
-            to_apply=applied[table.table].lag,
             has_watermark=freshness is not None,  # `trueup apply` makes the view
             age_s=None if freshness is None else freshness.age_s,
         )
-        proof = proofs.get(table.table)
-        seen.append(SeenCopy(look=look, applied=applied[table.table], freshness=freshness, proof=proof))
+        proof = proofs.get(look.table)
+        seen.append(SeenCopy(look=look, applied=applied[look.table], freshness=freshness, proof=proof))
     return seen
 
 
-def _look_of(table: Table, copy: Copy, decided: StageProgress) -> CopyLook:
-    """What is known without the replica."""
+def _look_of(table: Table, copy: Copy, decided: StageProgress | None = None, to_apply: int | None = None) -> CopyLook:
+    """What is known without the replica; without `decided` Kafka says nothing either."""
     return CopyLook(
         table=table.table,
         replica=copy.replica,
-        seen=sum(decided.counts.values()),
-        to_decide=decided.lag,
+        seen=None if decided is None else sum(decided.counts.values()),
+        to_decide=None if decided is None else decided.lag,
+        to_apply=to_apply,
         window_s=within_s(window_of(table, copy)),
         answered=False,
     )

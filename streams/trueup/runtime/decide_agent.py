@@ -145,6 +145,7 @@ class DecideHandler:
             raise
         memory = msgspec.structs.replace(memory, topic=topics.capture)
         self._owned[tp] = OwnedPartition(plan, producer, table, cases, memory, letters)
+        self._count_letters(tp)
         if self._watermarks is not None:
             self._watermarks.taken(tp, memory)
         log.info(
@@ -181,7 +182,13 @@ class DecideHandler:
         if owned is not None:
             owned.table.close()
             owned.cases.close()
+            self._metrics.letters(owned.plan.table.table, tp.partition, 0)
             await owned.producer.stop()
+
+    def _count_letters(self, tp: TP) -> None:
+        """Behind a commit: what is not durable is not said."""
+        owned = self._owned[tp]
+        self._metrics.letters(owned.plan.table.table, tp.partition, len(owned.letters))
 
     async def process(self, batch: Batch) -> None:
         """Decides a batch and commits it; what concerns the whole table is done with everything before it durable."""
@@ -246,6 +253,7 @@ class DecideHandler:
         outgoing = outgoing_of(decision, plan) + markers
         decided = time.monotonic()
         await owned.commit(outgoing, memory, next_offset, decision.held, decision.cases)
+        self._count_letters(tp)
         steps_s = {"decide": decided - started, "commit": time.monotonic() - decided}
         self._metrics.counted(plan.table.table, decision.counts, steps_s)
         self._measure(records, decision.truths, plan.table.table)
@@ -342,6 +350,7 @@ class DecideHandler:
         self._check_cap(memory, plan)
         await owned.commit(outgoing, memory, record.offset + 1, held, cases)
         owned.letters.supersede(held)
+        self._count_letters(tp)
         self._metrics.counted(plan.table.table, {outcome: 1}, {})
 
     def _check_cap(self, memory: PartitionMemory, plan: DecidePlan) -> None:

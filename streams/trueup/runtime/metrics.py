@@ -195,16 +195,29 @@ class DecideMetrics(WorkerMetrics):
         )
         self._cases = OpenCases(tables)
         registry.register(self._cases)
+        self._letters_open = Gauge(
+            "trueup_dead_letters_open",
+            "Keys whose newest dead letter no newer change has superseded, of the partitions this worker owns.",
+            ["stage", "table"],
+            registry=registry,
+        )
+        self._letters: dict[str, dict[int, int]] = {table: {} for table in tables}
         self._hops = hop_histogram(registry)
         for table in tables:
             self._recovery_s.labels(table).set(0)
             self._recovered.labels(table)
+            self._letters_open.labels(self._stage, table).set(0)
             for hop in DECIDE_HOPS:
                 self._hops.initialise(hop, table, "")
 
     def cases(self, table: str, partition: int, deadlines_us: Iterable[int]) -> None:
         """The open cases of a partition this worker owns, by their deadlines."""
         self._cases.set(table, partition, deadlines_us)
+
+    def letters(self, table: str, partition: int, keys: int) -> None:
+        """How many keys of a partition have an open dead letter; 0 once it is given up."""
+        self._letters[table][partition] = keys
+        self._letters_open.labels(self._stage, table).set(sum(self._letters[table].values()))
 
     def recovered(self, table: str, records: int, seconds: float) -> None:
         self._recovery_s.labels(table).set(seconds)

@@ -29,15 +29,20 @@ _LOOKS = 3
 _LOOK_S = 0.15  # a marker needs less from commit to commit on an idle pipeline
 
 
-class StageProgress(msgspec.Struct):
-    """Outcome totals of a topic at a stage, and how many records lie before its last stable offset.
+class Totals(msgspec.Struct):
+    """Outcome totals of a topic at a stage.
 
     :param position: the next offsets, summed over the partitions: it changes when something is done.
     """
 
     counts: Counter[str]
-    lag: int
     position: int = 0
+
+
+class StageProgress(Totals):
+    """The same, and how many records lie before the topic's last stable offset."""
+
+    lag: int = 0
 
 
 class ProgressReader:
@@ -53,7 +58,7 @@ class ProgressReader:
         ends, committed = self.topics.ends(names), self.topics.committed(DECIDE_GROUP, names)
         found = {}
         for table in tables:
-            progress = StageProgress(Counter(), 0)
+            progress = StageProgress(Counter())
             for (topic, number), end in ends.items():
                 if topic == table.capture_topic:
                     offset, metadata = committed.get((topic, number), (0, ""))
@@ -70,7 +75,7 @@ class ProgressReader:
         A marker comes with each heartbeat, so what lies below the end of a truth topic is given a moment to arrive: a
         lag that passes is none.
         """
-        tables = {table.truth_topic: table.table for table, _ in self._project.tables_copied_to(replica)}
+        tables = self._by_truth_topic(replica)
         ends = self.topics.ends(list(tables))
         for _ in range(_LOOKS - 1):
             found = self._applied(replica, tables, ends)
@@ -78,6 +83,15 @@ class ProgressReader:
                 return found
             time.sleep(_LOOK_S)
         return self._applied(replica, tables, ends)
+
+    def totals(self, replica: str) -> dict[str, Totals]:
+        """Progress of applying as the replica alone knows it, by table; Kafka is not asked. Raises Unreachable."""
+        tables = self._by_truth_topic(replica)
+        found = {name: Totals(Counter()) for name in tables.values()}
+        for topic, _, *progress in self._rows(replica):
+            if topic in tables:
+                _add(found[tables[topic]], *progress)
+        return found
 
     def freshness(self, replica: str) -> dict[str, Freshness]:
         """What each copy at a replica is as of, by table; empty where `trueup apply` did not make that known yet."""
@@ -91,16 +105,18 @@ class ProgressReader:
         self, replica: str, tables: Mapping[str, str], ends: Mapping[tuple[str, int], int]
     ) -> dict[str, StageProgress]:
         rows = {(row[0], row[1]): row[2:] for row in self._rows(replica)}
-        found = {name: StageProgress(Counter(), 0) for name in tables.values()}
+        found = {name: StageProgress(Counter()) for name in tables.values()}
         for (topic, number), end in ends.items():
             if topic not in tables:
                 continue
-            next_offset, *totals = rows.get((topic, number), (0, *[0] * len(REPLICA_OUTCOMES)))
+            next_offset, *counts = rows.get((topic, number), (0, *[0] * len(REPLICA_OUTCOMES)))
             progress = found[tables[topic]]
-            progress.counts.update(dict(zip((o.value for o in REPLICA_OUTCOMES), totals, strict=True)))
+            _add(progress, next_offset, *counts)
             progress.lag += max(0, end - (next_offset or 0))
-            progress.position += next_offset or 0
         return found
+
+    def _by_truth_topic(self, replica: str) -> dict[str, str]:
+        return {table.truth_topic: table.table for table, _ in self._project.tables_copied_to(replica)}
 
     def proofs(self, replica: str) -> dict[str, ProofLine]:
         """What is proven of the copies at a replica, by table. Raises Unreachable."""
@@ -126,3 +142,9 @@ class ProgressReader:
             raise Unreachable(f"replica {replica}", detail=str(exc)) from exc
         except psycopg.Error as exc:
             raise translate(exc, replica, "trueup.progress") from exc
+
+
+def _add(totals: Totals, next_offset: int | None, *counts: int) -> None:
+    """A partition's row of `trueup.progress`."""
+    totals.counts.update(dict(zip((o.value for o in REPLICA_OUTCOMES), counts, strict=True)))
+    totals.position += next_offset or 0

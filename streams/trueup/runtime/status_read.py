@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import msgspec
 
+from trueup.adapters.kafka_topics import PART as KAFKA
 from trueup.adapters.secret_references import Secrets
+from trueup.core.case_view import CaseCounts
 from trueup.core.status_problems import (
     Problem,
     Scope,
     case_problems,
     difference_problems,
+    kafka_away,
     losses_first,
     scope_of_worker,
     unready,
 )
 from trueup.core.status_view import CopyLine, DecideLine, StatusView, line_of, quantiles, worst_first
+from trueup.model.errors import Unreachable
 from trueup.model.registration import Project
 from trueup.model.settings import Settings
 from trueup.runtime.captures import look_at_captures
 from trueup.runtime.cases import Cases
-from trueup.runtime.copy_looks import SeenCopy, look_at_copies
+from trueup.runtime.copy_looks import Seen, SeenCopy, look_at_copies, look_at_replicas
 from trueup.runtime.progress_read import ProgressReader
 from trueup.runtime.topic_status import topic_problems
 
@@ -42,20 +47,34 @@ class _Workers(msgspec.Struct):
     convergence: dict[tuple[str, str], tuple[float | None, float | None]] = {}
 
 
+class _Copies(msgspec.Struct):
+    """The copies, and what Kafka says of their tables.
+
+    :ivar problems: of topics, or that Kafka does not answer.
+    :ivar cases: by table; empty then.
+    """
+
+    seen: Seen
+    problems: list[Problem]
+    cases: dict[str, CaseCounts]
+    unreachable: list[str] = []
+
+
 def read_status(settings: Settings, project: Project, secrets: Secrets) -> StatusView:
-    """Raises Unreachable when Kafka does not answer; everything else that is wrong is a problem line.
+    """A part that does not answer is a problem line, and what it knows is missing. Raises what Kafka refuses.
 
     Problems stand in the order of the pipeline: a capture that stands still is why everything behind it does.
     """
-    reader = ProgressReader(settings.kafka.bootstrap_servers, project, secrets)
-    seen = look_at_copies(reader, project)
-    captures, workers = look_at_captures(settings, project, secrets), _workers(settings, project)
-    problems = [*captures.problems, *topic_problems(settings, project, reader.topics), *seen.problems]
+    with ThreadPoolExecutor(1) as pool:  # each may let one wait for its timeout; Connect does when Kafka is away
+        asked = pool.submit(look_at_captures, settings, project, secrets)
+        copies, workers = _copies(settings, project, secrets), _workers(settings, project)
+        captures = asked.result()
+    seen, cases = copies.seen, copies.cases
+    problems = [*captures.problems, *copies.problems, *seen.problems]
     for (table, replica), copy in seen.copies.items():
         if copy.proof is not None:
             problems += difference_problems(table, replica, copy.proof.differing_keys)
     problems += workers.problems
-    cases = Cases(settings, project, secrets).counts(time.time_ns() // 1000)
     problems += [problem for table, found in cases.items() for problem in case_problems(table, found)]
     problems = losses_first(problems)
     decide = [
@@ -69,8 +88,24 @@ def read_status(settings: Settings, project: Project, secrets: Secrets) -> Statu
         for t, p in seen.decided.items()
     ]
     lines = [_line(copy, workers, problems) for copy in seen.copies.values()]
-    unreachable = captures.unreachable + seen.unreachable
+    unreachable = copies.unreachable + captures.unreachable + seen.unreachable
     return StatusView(problems=problems, unreachable=unreachable, tables=worst_first(lines), decide=decide)
+
+
+def _copies(settings: Settings, project: Project, secrets: Secrets) -> _Copies:
+    """Without Kafka: what the replicas alone say."""
+    reader = ProgressReader(settings.kafka.bootstrap_servers, project, secrets)
+    try:
+        return _Copies(
+            seen=look_at_copies(reader, project),
+            problems=topic_problems(settings, project, reader.topics),
+            cases=Cases(settings, project, secrets).counts(time.time_ns() // 1000),
+        )
+    except Unreachable as exc:
+        if exc.part != KAFKA:
+            raise
+        away = kafka_away(settings.kafka.bootstrap_servers)
+        return _Copies(seen=look_at_replicas(reader, project), problems=[away], cases={}, unreachable=[KAFKA])
 
 
 def _line(copy: SeenCopy, workers: _Workers, problems: list[Problem]) -> CopyLine:

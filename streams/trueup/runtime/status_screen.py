@@ -26,6 +26,7 @@ _NAME_WIDTH_MIN: Final = 8  # arbitrary; a terminal that is narrower still break
 _GAP: Final = 2
 _STYLES: Final = {
     CopyState.STOPPED: "bold red",
+    CopyState.LATE: "bold red",
     CopyState.UNKNOWN: "bold red",
     CopyState.STUCK: "bold red",
     CopyState.SLOW: "yellow",
@@ -130,7 +131,8 @@ def _rows(lines: Iterable[CopyLine], *, wide: bool) -> list[tuple[str, ...]]:
         names = (line.state.value, line.table, line.replica)
         proven = "never" if line.proven_age_s is None else _span(line.proven_age_s)
         times = (_span(line.as_of_age_s), _span(line.window_s), _span(line.convergence_p99_s))
-        cells = (*names, str(line.decide_lag), _number(line.lag), *times, "-" if line.lag is None else proven)
+        waiting = (_number(line.decide_lag), _number(line.lag))
+        cells = (*names, *waiting, *times, "-" if line.applied is None else proven)
         rows.append((*cells, *_more(line)) if wide else cells)
     return rows
 
@@ -138,7 +140,7 @@ def _rows(lines: Iterable[CopyLine], *, wide: bool) -> list[tuple[str, ...]]:
 def _more(line: CopyLine) -> tuple[str, ...]:
     other = ", ".join(f"{count} {name}" for name, count in line.other.items())
     filled = "-" if line.filling is None else "yes" if line.filling.done else "no"
-    return (_span(line.convergence_p50_s), str(line.captured), _number(line.applied), filled, other)
+    return (_span(line.convergence_p50_s), _number(line.captured), _number(line.applied), filled, other)
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:

@@ -15,9 +15,10 @@ from trueup.core.copy_state import (
     has_moved,
     next_command,
 )
-from trueup.core.status_problems import Problem, Scope
+from trueup.core.status_problems import Problem, Scope, kafka_away
 
 AT_REST = CopyLook(table="orders", replica="reporting", seen=10, to_decide=0, window_s=5, age_s=1)
+KAFKA_AWAY = msgspec.structs.replace(AT_REST, seen=None, to_decide=None, to_apply=None)
 WITHOUT_VIEW = msgspec.structs.replace(AT_REST, has_watermark=False, age_s=None)
 ALL_WORKERS = {("decide", ""): "decide", ("apply", "reporting"): "apply-reporting-2"}
 
@@ -54,6 +55,12 @@ def stop(tables: tuple[str, ...] | None, replica: str | None = None) -> Problem:
         (look(WITHOUT_VIEW, to_apply=1, moved=True), CopyState.FLOWING),
         (look(WITHOUT_VIEW, to_apply=1), CopyState.STUCK),
         (look(WITHOUT_VIEW, to_decide=1), CopyState.STUCK),
+        (look(KAFKA_AWAY), CopyState.UNKNOWN),
+        (look(KAFKA_AWAY, age_s=5), CopyState.UNKNOWN),
+        (look(KAFKA_AWAY, age_s=5.001), CopyState.LATE),
+        (look(KAFKA_AWAY, age_s=None), CopyState.FILLING),
+        (look(KAFKA_AWAY, age_s=None, has_watermark=False), CopyState.UNKNOWN),
+        (look(KAFKA_AWAY, age_s=None, answered=False), CopyState.UNKNOWN),
     ],
 )
 def test_each_edge(seen: CopyLook, state: CopyState) -> None:
@@ -77,7 +84,7 @@ def test_stopped_is_a_copy_that_a_problem_stops(problem: Problem, state: CopySta
     assert copy_state(AT_REST, [problem]) is state
 
 
-LOOKS = st.builds(
+WITH_KAFKA = st.builds(
     CopyLook,
     table=st.just("orders"),
     replica=st.just("reporting"),
@@ -90,6 +97,8 @@ LOOKS = st.builds(
     age_s=st.none() | st.floats(-1, 10),
     moved=st.booleans(),
 )
+WITHOUT_KAFKA = WITH_KAFKA.map(lambda seen: look(seen, seen=None, to_decide=None, to_apply=None, moved=False))
+LOOKS = WITH_KAFKA | WITHOUT_KAFKA
 
 
 @given(LOOKS)
@@ -97,8 +106,16 @@ def test_older_than_its_window_is_what_the_alert_says(seen: CopyLook) -> None:
     """TrueUpCopyStuck fires on age > window; TrueUpCopyNotProven on an age that is not known."""
     if seen.answered and seen.has_watermark:
         is_late = seen.age_s is not None and seen.age_s > seen.window_s
-        assert (copy_state(seen) in {CopyState.STUCK, CopyState.SLOW}) == is_late
+        assert (copy_state(seen) in {CopyState.STUCK, CopyState.SLOW, CopyState.LATE}) == is_late
         assert (copy_state(seen) is CopyState.FILLING) == (seen.age_s is None)
+
+
+@given(LOOKS)
+def test_late_is_what_is_said_without_kafka_and_never_idle_or_flowing(seen: CopyLook) -> None:
+    without = look(seen, seen=None, to_decide=None, to_apply=None)
+    assert copy_state(without) not in {CopyState.IDLE, CopyState.FLOWING, CopyState.STUCK, CopyState.SLOW}
+    if seen.waiting is not None:
+        assert copy_state(seen) is not CopyState.LATE
 
 
 @given(LOOKS, st.floats(0, 10))
@@ -144,6 +161,16 @@ def test_the_problem_of_the_fewest_copies_knows_best() -> None:
     assert next_command(CopyState.STUCK, late, [nobody, everybody, its_worker], ALL_WORKERS) == its_worker.next
     assert next_command(CopyState.STUCK, late, [nobody, everybody], ALL_WORKERS) == everybody.next
     assert next_command(CopyState.STOPPED, late, [its_worker, stop(None)], ALL_WORKERS) == "mend it"
+
+
+def test_kafka_comes_before_whoever_knows_better_but_not_before_a_replica_that_is_away() -> None:
+    worker = Problem(what="not ready", next="see its log", about=Scope(replica="reporting"))
+    problems = [kafka_away("kafka:9092"), worker, stop(None)]
+    for state in (CopyState.STOPPED, CopyState.LATE, CopyState.UNKNOWN, CopyState.FILLING):
+        step = next_command(state, KAFKA_AWAY, problems, ALL_WORKERS)
+        assert step == "start kafka; workers go on by themselves then"
+    away = look(KAFKA_AWAY, answered=False, age_s=None)
+    assert next_command(CopyState.UNKNOWN, away, problems, ALL_WORKERS) == "see its log"
 
 
 @pytest.mark.parametrize(

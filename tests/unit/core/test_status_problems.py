@@ -1,6 +1,6 @@
 """What status makes of a worker that is not ready, and whom a problem holds up."""
 
-from trueup.core.status_problems import Problem, Scope, losses_first, scope_of_worker, unready
+from trueup.core.status_problems import Problem, Scope, kafka_away, losses_first, scope_of_worker, unready
 
 TABLES = {"shop.public.orders": "orders", "shop.public.stock": "stock", "trueup.truth.orders": "orders"}
 
@@ -54,3 +54,11 @@ def test_what_lost_changes_comes_first_and_the_rest_keeps_its_order() -> None:
     still = [Problem(what="capture does not run", next="trueup apply"), Problem(what="no worker", next="trueup worker")]
     lost = Problem(what="the slot is gone", next="trueup resync shop")
     assert losses_first([*still, lost]) == [lost, *still]
+
+
+def test_nothing_comes_before_kafka_and_everybody_waits_for_it() -> None:
+    lost, away = Problem(what="the slot is gone", next="trueup resync shop"), kafka_away("one:9092,two:9092")
+    assert losses_first([lost, away]) == [away, lost]
+    assert away.what == 'cannot reach "kafka" at one:9092,two:9092'
+    assert away.holds("orders", "reporting")
+    assert not away.stops, "it goes on by itself"
