@@ -162,7 +162,8 @@ class Parts:
         return self.made_watermarks(Watermarks, heartbeats)
 
     def made_watermarks(self, kind: type[Watermarks], heartbeats: SimulatedHeartbeats) -> Watermarks:
-        return kind(heartbeats, _REGISTRY, {tables.ORDERS.capture_topic: "shop"})
+        topic = tables.ORDERS.capture_topic
+        return kind(heartbeats, _REGISTRY, {topic: "shop"}, {topic: tables.ORDERS.table})
 
     def as_of(self, marks: Sequence[Mark | None]) -> Mark | None:
         return oldest(marks)

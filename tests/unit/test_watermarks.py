@@ -35,9 +35,18 @@ class Heartbeats:
         self.starts: list[Mapping[str, int]] = []
         self.fails = 0
 
-    def beat(self, number: int, *, time_us: int | None = None, epoch: int = 1, offset: int | None = None) -> None:
+    def beat(
+        self,
+        number: int,
+        *,
+        time_us: int | None = None,
+        epoch: int = 1,
+        offset: int | None = None,
+        filled: str | None = "customers,orders",
+    ) -> None:
         at = number if offset is None else offset
-        made = beat_record(epoch, (number, number + 1), number * 1_000_000 if time_us is None else time_us, number)
+        committed = number * 1_000_000 if time_us is None else time_us
+        made = beat_record(epoch, (number, number + 1), committed, number, filled)
         self.records.append(LogRecord(BEATS, 0, at, 0, made.key, made.value, made.headers))
 
     async def start(self, starts: Mapping[str, int]) -> None:
@@ -60,7 +69,7 @@ class Heartbeats:
 def followed(*partitions: TP, memory: PartitionMemory = MEMORY) -> tuple[Watermarks, Heartbeats]:
     heartbeats = Heartbeats()
     nobody: Any = None
-    watermarks = Watermarks(heartbeats, nobody, {TOPIC: "shop"})
+    watermarks = Watermarks(heartbeats, nobody, {TOPIC: "shop"}, {TOPIC: "orders"})
     watermarks._decoders[HEARTBEAT_ID] = EnvelopeDecoder(SCHEMA)  # a thread that asks has no place on a jumping clock
     for tp in partitions:
         watermarks.taken(tp, memory)
@@ -97,6 +106,50 @@ def test_beats_of_other_systems_and_rows_of_snapshots_are_none() -> None:
             heartbeats.records.append(LogRecord(BEATS, 0, 1, 0, made.key, value, made.headers))
         await step(watermarks)
         assert watermarks.passed(FIRST, 10, MEMORY) is None
+
+    run(test)
+
+
+@pytest.mark.parametrize("named", ["", "customers", "orders_old,old_orders"])
+def test_a_beat_that_does_not_name_the_table_as_filled_marks_nothing(named: str) -> None:
+    """Whether it is being filled, or was not registered yet: a worker that was away reads beats of that time, too."""
+
+    async def test() -> None:
+        marked = PartitionMemory({}, Guard(1), mark=Beat("shop", 1, Position(3, 4), 3, 3))
+        for memory in (MEMORY, marked):
+            watermarks, heartbeats = followed(FIRST, memory=memory)
+            heartbeats.beat(100, filled=named)
+            await step(watermarks)
+            assert watermarks.passed(FIRST, 10, memory) is None
+            heartbeats.beat(200)
+            await step(watermarks)
+            passed = watermarks.passed(FIRST, 10, memory)
+            assert passed is not None
+            assert passed.position == Position(200, 201)
+
+    run(test)
+
+
+def test_of_beats_that_come_together_the_newest_says_what_is_filled() -> None:
+    async def test() -> None:
+        watermarks, heartbeats = followed(FIRST)
+        heartbeats.beat(100)
+        heartbeats.beat(200, filled="customers")
+        await step(watermarks)
+        assert watermarks.passed(FIRST, 10, MEMORY) is None
+
+    run(test)
+
+
+def test_a_beat_of_an_older_version_goes_on_marking_and_begins_nothing() -> None:
+    async def test() -> None:
+        marked = PartitionMemory({}, Guard(1), mark=Beat("shop", 1, Position(3, 4), 3, 3))
+        watermarks, heartbeats = followed(SECOND, memory=marked)
+        watermarks.taken(FIRST, MEMORY)
+        heartbeats.beat(100, filled=None)
+        await step(watermarks)
+        assert watermarks.passed(FIRST, 10, MEMORY) is None
+        assert watermarks.passed(SECOND, 10, marked) is not None
 
     run(test)
 

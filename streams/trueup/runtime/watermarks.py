@@ -21,7 +21,7 @@ from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.core.connector_config import heartbeat_topic
 from trueup.core.decode import EnvelopeDecoder, decode, schema_ids
 from trueup.core.ordering import Guard, check_position
-from trueup.core.watermark import Pending, may_mark
+from trueup.core.watermark import Pending, may_mark, speaks_of
 from trueup.model.decision import Skip
 from trueup.model.errors import Retryable, SourceWentBack, Stop
 from trueup.model.event import ChangeEvent, LogRecord, Op
@@ -69,14 +69,22 @@ class Watermarks:
     """Of one decide worker.
 
     :param system_of: system by capture topic. A partition of another topic is never marked.
+    :param table_of: registered table by capture topic.
     """
 
-    def __init__(self, heartbeats: Heartbeats, registry: SchemaRegistry, system_of: Mapping[str, str]) -> None:
-        self._heartbeats, self._registry, self._system_of = heartbeats, registry, system_of
+    def __init__(
+        self,
+        heartbeats: Heartbeats,
+        registry: SchemaRegistry,
+        system_of: Mapping[str, str],
+        table_of: Mapping[str, str],
+    ) -> None:
+        self._heartbeats, self._registry, self._system_of, self._table_of = heartbeats, registry, system_of, table_of
         self._systems = {name: _System(name) for name in sorted(set(system_of.values()))}
         self._by_topic = {heartbeat_topic(name): system for name, system in self._systems.items()}
         self._decoders: dict[int, EnvelopeDecoder] = {}
         self._pending: dict[TP, Pending[Beat]] = {}
+        self._marked: set[TP] = set()  # when they were taken over
         self._restarts = True
 
     # --- asked by the handler ---
@@ -87,6 +95,7 @@ class Watermarks:
             return
         self._pending[tp] = Pending()
         system, mark = self._systems[self._system_of[tp.topic]], memory.mark
+        (self._marked.discard if mark is None else self._marked.add)(tp)
         if mark is not None and (system.since is None or mark.offset < system.since):
             system.since = system.next = mark.offset
             self._restarts = True
@@ -142,11 +151,13 @@ class Watermarks:
     async def _follow(self, records: list[LogRecord]) -> None:
         await self._learn_schemas(records)
         newest: dict[str, Beat] = {}
+        filled: dict[str, str | None] = {}
         for record in records:
-            beat = self._beat_of(record)
-            if beat is not None:
+            found = self._beat_of(record)
+            if found is not None:
+                beat, filled[beat.system] = found
                 newest[beat.system] = beat
-        places = [tp for tp in self._pending if self._system_of[tp.topic] in newest]
+        places = [tp for tp in self._pending if self._system_of[tp.topic] in newest and self._speaks_of(tp, filled)]
         # After the beat was seen, not before: see the top of this file.
         ends = await self._heartbeats.ends([(tp.topic, tp.partition) for tp in places])
         for tp in places:
@@ -154,13 +165,19 @@ class Watermarks:
             if pending is not None and end is not None:
                 pending.add(newest[self._system_of[tp.topic]], end)
 
-    def _beat_of(self, record: LogRecord) -> Beat | None:
-        """The beat of a record. Rows of a snapshot are none: the stream has not begun."""
+    def _speaks_of(self, tp: TP, filled: Mapping[str, str | None]) -> bool:
+        """:param filled: by system, what its newest beat names."""
+        named = filled[self._system_of[tp.topic]]
+        return speaks_of(named, self._table_of[tp.topic], is_marked=tp in self._marked)
+
+    def _beat_of(self, record: LogRecord) -> tuple[Beat, str | None] | None:
+        """The beat of a record, and which tables it names. Rows of a snapshot are none: the stream has not begun."""
         system = self._by_topic[record.topic]
         name, system.next = system.name, record.offset + 1
         system.since = record.offset if system.since is None else system.since
         event = decode(record, self._decoders)
-        if not isinstance(event, ChangeEvent) or event.system != name or (event.row or {}).get("system") != name:
+        row = event.row or {} if isinstance(event, ChangeEvent) else {}
+        if not isinstance(event, ChangeEvent) or event.system != name or row.get("system") != name:
             return None
         if event.epoch > system.guard.epoch:
             system.went_back = None
@@ -174,7 +191,7 @@ class Watermarks:
         if isinstance(moved, Skip) or event.op is not Op.UPDATE or event.position is None:
             return None
         system.guard = moved
-        return Beat(name, event.epoch, event.position, event.commit_time_us, record.offset)
+        return Beat(name, event.epoch, event.position, event.commit_time_us, record.offset), row.get("filled")
 
     async def _learn_schemas(self, records: list[LogRecord]) -> None:
         for schema_id in schema_ids(records) - self._decoders.keys():

@@ -102,13 +102,13 @@ async def run_decide(settings: Settings, project: Project, name: str, metrics_po
         # A table of several writers is known as of nothing yet: each of them would have to be marked (ARCHITECTURE).
         system_of = {table.capture_topic: table.owner.system for table in tables if table.owner is not None}
         beats = HeartbeatLog(settings.kafka.bootstrap_servers, sorted({*map(heartbeat_topic, system_of.values())}))
-        watermarks = Watermarks(beats, registry, system_of)
+        table_of = {table.capture_topic: table.table for table in tables}
+        watermarks = Watermarks(beats, registry, system_of, table_of)
         handler = DecideHandler(
             found, settings, log, registry, metrics, worker.state_dir, kafka.topics_of, watermarks=watermarks
         )
         app = build_app(DECIDE_GROUP, found, handler, settings, worker.state_dir / "faust", worker.outages)
         probes: dict[str, Probe] = {"kafka": log.ping, "registry": partial(asyncio.to_thread, registry.ping)}
-        table_of = {table.capture_topic: table.table for table in tables}
         await run_lane(worker, app, metrics, table_of, probes, handler.taken_over, watermarks.run)
         await log.stop()
     await worker.close()
