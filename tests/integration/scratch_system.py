@@ -1,6 +1,6 @@
 """A system of its own for one test: a schema in the stack's shop database, a connector, a slot; all removed again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -14,7 +14,7 @@ from trueup.adapters.kafka_topics import KafkaTopics
 from trueup.adapters.project_files import read_project
 from trueup.adapters.secret_references import Secrets
 from trueup.adapters.stack_environment import stack_environment
-from trueup.core.connector_config import connector_name, heartbeat_topic, housekeeping_topics
+from trueup.core.connector_config import connector_name, heartbeat_topic, housekeeping_topics, notification_topic
 from trueup.core.registration_rules import problems_of
 from trueup.model.settings import Settings
 from trueup.runtime.provision import Provisioner
@@ -65,10 +65,13 @@ class ScratchSystem:
         with self._provisioner() as provisioner:
             return provisioner.plan()
 
-    def apply(self, *, killed_before: type[Step] | None = None) -> list[Step]:
-        """Plan and carry out, up to a step of some kind."""
+    def apply(
+        self, *, killed_before: type[Step] | None = None, before: Callable[[Step], None] = lambda _: None
+    ) -> list[Step]:
+        """Plan and carry out, up to a step of some kind; `before` is told of each step."""
 
         def on_step(step: Step) -> None:
+            before(step)
             if killed_before is not None and isinstance(step, killed_before):
                 raise Killed(title(step))
 
@@ -113,7 +116,8 @@ class ScratchSystem:
         topics = KafkaTopics(self.stack.kafka.bootstrap_servers)
         names = [f"{self.name}.{self.name}.{t.removeprefix(self.name + '_')}" for t in self.tables]
         names += [f"trueup.{kind}.{table}" for table in self.tables for kind in ("truth", "dead_letters", "cases")]
-        topics.delete([*names, heartbeat_topic(self.name), *housekeeping_topics(self.name)])
+        own = (heartbeat_topic(self.name), notification_topic(self.name), *housekeeping_topics(self.name))
+        topics.delete([*names, *own])
 
 
 @contextmanager

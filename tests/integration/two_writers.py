@@ -21,7 +21,7 @@ from tests.pipeline import PORT_BASE, Pipeline
 from tests.waiting import eventually
 from trueup.adapters.kafka_connect import KafkaConnect
 from trueup.adapters.kafka_topics import KafkaTopics
-from trueup.core.connector_config import connector_name, heartbeat_topic, housekeeping_topics
+from trueup.core.connector_config import connector_name, heartbeat_topic, housekeeping_topics, notification_topic
 from trueup.demo.folder import DemoFolder
 from trueup.demo.workers import Workers
 from trueup.model.settings import Settings
@@ -188,7 +188,7 @@ class TwoWriters:
             self.query(writer, f"SELECT pg_drop_replication_slot('{slot}') FROM pg_replication_slots"
                                f" WHERE slot_name = '{slot}'")  # fmt: skip
             self.query(writer, f"DROP PUBLICATION IF EXISTS {slot}")
-            topics += [heartbeat_topic(writer), *housekeeping_topics(writer)]
+            topics += [heartbeat_topic(writer), notification_topic(writer), *housekeeping_topics(writer)]
         connect.close()
         for place in self.databases:
             self.query(place, f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")

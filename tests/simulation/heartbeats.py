@@ -23,6 +23,7 @@ _TABLE = CapturedTable(
     columns=(
         Column(name="system", pg_type="text", nullable=False),
         Column(name="beat", pg_type="bigint", nullable=False),
+        Column(name="filled", pg_type="text", nullable=True),
     ),
 )
 SCHEMA = envelope_schema(_TABLE, tables.HEARTBEATS)
@@ -34,9 +35,16 @@ BeatName = tuple[int, int]
 """Epoch and position of a beat: what tells it from all others."""
 
 
-def beat_record(epoch: int, position: tuple[int, int], time_us: int, number: int, system: str = "shop") -> Offered:
+def beat_record(
+    epoch: int,
+    position: tuple[int, int],
+    time_us: int,
+    number: int,
+    filled: str | None = tables.ORDERS.table,
+    system: str = "shop",
+) -> Offered:
     """The update of the heartbeat row, as Debezium writes it."""
-    row = {"system": system, "beat": number}
+    row = {"system": system, "beat": number, "filled": filled}
     data = {
         "before": row | {"beat": number - 1},
         "after": row,

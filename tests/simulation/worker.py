@@ -164,7 +164,7 @@ class Parts:
         return self.made_watermarks(Watermarks, heartbeats)
 
     def made_watermarks(self, kind: type[Watermarks], heartbeats: SimulatedHeartbeats) -> Watermarks:
-        return kind(heartbeats, _REGISTRY, {tables.ORDERS.capture_topic: ("shop",)})
+        return kind(heartbeats, _REGISTRY, {tables.ORDERS.capture_topic: tables.ORDERS})
 
     def as_of(self, marks: Sequence[Mark | None]) -> Mark | None:
         return oldest(marks)

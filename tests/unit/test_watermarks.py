@@ -17,13 +17,16 @@ from trueup.core.decode import EnvelopeDecoder
 from trueup.core.ordering import Guard
 from trueup.model.errors import SourceWentBack, Unreachable
 from trueup.model.event import LogRecord, Position
+from trueup.model.registration import Owner, Source, Table
 from trueup.model.watermark import Beat
 from trueup.runtime.lane import Batch
 from trueup.runtime.partition_memory import PartitionMemory
 from trueup.runtime.watermarks import Watermarks
 
 TOPIC, BEATS = "shop.public.orders", "shop.trueup.heartbeat"
-SHARED = TP("shared.public.customers", 0)
+ORDERS = Table(table="orders", owner=Owner(system="shop"), source=Source(table="public.orders"), key=["id"])
+CUSTOMERS = Table(table="customers", writers=["crm", "shop"], source=Source(table="public.customers"), key=["id"])
+SHARED = TP(CUSTOMERS.capture_topic, 0)
 FIRST, SECOND = TP(TOPIC, 0), TP(TOPIC, 1)
 MEMORY = PartitionMemory({}, Guard(1))
 
@@ -44,11 +47,12 @@ class Heartbeats:
         time_us: int | None = None,
         epoch: int = 1,
         offset: int | None = None,
+        filled: str | None = "customers,orders",
         system: str = "shop",
     ) -> None:
         at = number if offset is None else offset
         at_us = number * 1_000_000 if time_us is None else time_us
-        made = beat_record(epoch, (number, number + 1), at_us, number, system)
+        made = beat_record(epoch, (number, number + 1), at_us, number, filled, system)
         self.records.append(LogRecord(heartbeat_topic(system), 0, at, 0, made.key, made.value, made.headers))
 
     async def start(self, starts: Mapping[str, int]) -> None:
@@ -71,7 +75,7 @@ class Heartbeats:
 def followed(*partitions: TP, memory: PartitionMemory = MEMORY) -> tuple[Watermarks, Heartbeats]:
     heartbeats = Heartbeats()
     nobody: Any = None
-    watermarks = Watermarks(heartbeats, nobody, {TOPIC: ("shop",), SHARED.topic: ("crm", "shop")})
+    watermarks = Watermarks(heartbeats, nobody, {table.capture_topic: table for table in (ORDERS, CUSTOMERS)})
     watermarks._decoders[HEARTBEAT_ID] = EnvelopeDecoder(SCHEMA)  # a thread that asks has no place on a jumping clock
     for tp in partitions:
         watermarks.taken(tp, memory)
@@ -133,6 +137,48 @@ def test_beats_of_other_systems_and_rows_of_snapshots_are_none() -> None:
             heartbeats.records.append(LogRecord(BEATS, 0, 1, 0, made.key, value, made.headers))
         await step(watermarks)
         assert watermarks.passed(FIRST, 10, MEMORY) == []
+
+    run(test)
+
+
+@pytest.mark.parametrize("named", ["", "customers", "orders_old,old_orders"])
+def test_a_beat_that_does_not_name_the_table_as_filled_marks_nothing(named: str) -> None:
+    """Whether it is being filled, or was not registered yet: a worker that was away reads beats of that time, too."""
+
+    async def test() -> None:
+        marked = PartitionMemory({}, Guard(1), marks={"shop": Beat("shop", 1, Position(3, 4), 3, 3)})
+        for memory in (MEMORY, marked):
+            watermarks, heartbeats = followed(FIRST, memory=memory)
+            heartbeats.beat(100, filled=named)
+            await step(watermarks)
+            assert watermarks.passed(FIRST, 10, memory) == []
+            heartbeats.beat(200)
+            await step(watermarks)
+            assert [beat.position for beat in watermarks.passed(FIRST, 10, memory)] == [Position(200, 201)]
+
+    run(test)
+
+
+def test_of_beats_that_come_together_the_newest_says_what_is_filled() -> None:
+    async def test() -> None:
+        watermarks, heartbeats = followed(FIRST)
+        heartbeats.beat(100)
+        heartbeats.beat(200, filled="customers")
+        await step(watermarks)
+        assert watermarks.passed(FIRST, 10, MEMORY) == []
+
+    run(test)
+
+
+def test_a_beat_of_an_older_version_goes_on_marking_and_begins_nothing() -> None:
+    async def test() -> None:
+        marked = PartitionMemory({}, Guard(1), marks={"shop": Beat("shop", 1, Position(3, 4), 3, 3)})
+        watermarks, heartbeats = followed(SECOND, memory=marked)
+        watermarks.taken(FIRST, MEMORY)
+        heartbeats.beat(100, filled=None)
+        await step(watermarks)
+        assert watermarks.passed(FIRST, 10, MEMORY) == []
+        assert len(watermarks.passed(SECOND, 10, marked)) == 1
 
     run(test)
 

@@ -12,7 +12,7 @@ from trueup.adapters.kafka_consumer import log_records, stop_consumer
 from trueup.adapters.kafka_errors import from_kafka
 from trueup.model.event import LogRecord
 
-_FETCH_BYTES_MAX: Final = 1 << 20  # a beat is some 300 bytes
+_FETCH_BYTES_MAX: Final = 1 << 20  # a beat is some 300 bytes, and the names of its tables
 Place = tuple[str, int]
 
 

@@ -18,6 +18,7 @@ from trueup.model.columns import Column
 from trueup.model.errors import Refused, TrueUpError, Unreachable
 from trueup.model.source_table import (
     CaptureRole,
+    Filling,
     Privilege,
     Publication,
     ResyncNote,
@@ -220,30 +221,52 @@ class PostgresSource:
         :param name: of publication and slot.
         :param privileges: what `role` needs, on objects that may not exist yet.
         """
-        tables = frozenset(
-            row[0]
+        columns = frozenset(
+            (row[0], row[1])
             for row in self._all(
-                "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
-                " WHERE nspname = 'trueup' AND relkind = 'r'"
+                "SELECT relname, attname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+                " JOIN pg_attribute a ON a.attrelid = c.oid"
+                " WHERE nspname = 'trueup' AND relkind = 'r' AND attnum > 0 AND NOT attisdropped"
             )
         )
+        tables = frozenset(table for table, _ in columns)
         heartbeat = "heartbeat" in tables
-        fills: dict[str, int] = {}
-        if "fills" in tables:
-            fills = {
-                row[0]: row[1]
-                for row in self._all("SELECT table_name, epoch FROM trueup.fills WHERE system = %s", [self.system])
-            }
+        fills = self._fills()
         return SourceState(
             schema=self._maybe("SELECT 1 FROM pg_namespace WHERE nspname = 'trueup'") is not None,
             tables=tables,
+            columns=columns,
             heartbeat_row=heartbeat and self._heartbeat() is not None,
             heartbeat_config=self.heartbeat_config() if heartbeat else None,
             publication=self._publication(name),
             slot=self._maybe("SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", [name]) is not None,
-            fills=fills,
+            fills={fill["table_name"]: fill["epoch"] for fill in fills},
+            late=frozenset(fill["table_name"] for fill in fills if fill["how"] == "incremental"),
             missing=frozenset(p for p in privileges if not self._has(role, p)),
         )
+
+    def asked(self) -> frozenset[str]:
+        """Registered tables whose existing rows were asked for."""
+        return frozenset(fill["table_name"] for fill in self._fills())
+
+    def fillings(self) -> list[Filling]:
+        """Tables whose existing rows are being read by an incremental snapshot."""
+        return [
+            Filling(
+                table=fill["table_name"],
+                epoch=fill["epoch"],
+                signal_id=fill["signal_id"],
+                notified_from=fill["notified_from"],
+            )
+            for fill in self._fills()
+            if fill.get("filling")  # the column is missing before `trueup apply` of this version
+        ]
+
+    def _fills(self) -> list[dict[str, Any]]:
+        if self._one("SELECT to_regclass('trueup.fills') IS NULL")[0]:
+            return []
+        rows = self._all("SELECT to_jsonb(f) FROM trueup.fills f WHERE system = %s ORDER BY table_name", [self.system])
+        return [row[0] for row in rows]
 
     def heartbeat_config(self) -> str | None:
         """The digest of the settings under which the last heartbeat was written; None before the first."""

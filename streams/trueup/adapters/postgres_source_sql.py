@@ -10,26 +10,30 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from trueup.adapters.postgres_sql import literal, quoted
-from trueup.model.source_table import Privilege, Publication, ResyncNote, SourceServer, SourceState
+from trueup.model.source_table import Filling, Privilege, Publication, ResyncNote, SourceServer, SourceState
 
 SCHEMA: Final = "trueup"
 HEARTBEAT: Final = (SCHEMA, "heartbeat")
+FILLS: Final = (SCHEMA, "fills")
 SIGNAL: Final = (SCHEMA, "signal")
 Name = tuple[str, str]
 
 _OWN_TABLES: Final = {
-    # A row per system. `beat` counts, `config` names the settings of the connector that wrote it.
+    # A row per system. `beat` counts, `config` names the settings of the connector that wrote it, `filled` the
+    # registered tables of which all rows that were there before had been read by then (null: an older query wrote it).
     "heartbeat": (
         "CREATE TABLE IF NOT EXISTS trueup.heartbeat (system text PRIMARY KEY, "
-        "beat bigint NOT NULL DEFAULT 0, beaten_at timestamptz NOT NULL DEFAULT now(), config text)"
+        "beat bigint NOT NULL DEFAULT 0, beaten_at timestamptz NOT NULL DEFAULT now(), config text, filled text)"
     ),
     # Debezium's layout: its channel for requests, and the watermarks of incremental snapshots.
     "signal": ("CREATE TABLE IF NOT EXISTS trueup.signal (id text PRIMARY KEY, type text NOT NULL, data text)"),
-    # For which tables existing rows were asked, and how: by the first snapshot or by a signal.
+    # For which tables existing rows were asked, and how: by the first snapshot or by a signal. `filling` until the
+    # incremental snapshot was seen complete, in notifications that begin at `notified_from` (`runtime.filling_watch`).
     "fills": (
         "CREATE TABLE IF NOT EXISTS trueup.fills (system text, table_name text, epoch bigint NOT NULL, "
         "how text NOT NULL CHECK (how IN ('initial', 'incremental')), signal_id text, "
-        "requested_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (system, table_name))"
+        "requested_at timestamptz NOT NULL DEFAULT now(), filling boolean NOT NULL DEFAULT false, "
+        "notified_from bigint NOT NULL DEFAULT 0, PRIMARY KEY (system, table_name))"
     ),
     # How far the last resync is, so that a killed one is completed and not begun anew.
     "resyncs": (
@@ -37,6 +41,13 @@ _OWN_TABLES: Final = {
         "stage text NOT NULL CHECK (stage IN ('begun', 'snapshot', 'sweep', 'done')), "
         "heartbeat_from bigint NOT NULL DEFAULT 0, noted_at timestamptz NOT NULL DEFAULT now())"
     ),
+}
+
+# Columns that came later. Of a project that is older, every table is taken for filled: nobody can tell any more.
+_LATER_COLUMNS: Final = {
+    ("heartbeat", "filled"): "text",
+    ("fills", "filling"): "boolean NOT NULL DEFAULT false",
+    ("fills", "notified_from"): "bigint NOT NULL DEFAULT 0",
 }
 
 
@@ -49,6 +60,7 @@ def privileges(server: SourceServer, tables: Iterable[Name]) -> list[Privilege]:
         *(Privilege(right="USAGE", kind="SCHEMA", name=(schema,)) for schema in schemas),
         *(Privilege(right="SELECT", kind="TABLE", name=name) for name in tables),
         *(Privilege(right=right, kind="TABLE", name=HEARTBEAT) for right in ("SELECT", "UPDATE")),
+        Privilege(right="SELECT", kind="TABLE", name=FILLS),  # each heartbeat says which tables are filled
         *(Privilege(right=right, kind="TABLE", name=SIGNAL) for right in ("SELECT", "INSERT", "DELETE")),
     ]
 
@@ -57,6 +69,11 @@ def own_schema(system: str, state: SourceState) -> list[str]:
     """Schema trueup with its tables."""
     statements = [] if state.schema else [f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"]
     statements += [statement for name, statement in _OWN_TABLES.items() if name not in state.tables]
+    statements += [
+        f"ALTER TABLE {_name((SCHEMA, table))} ADD COLUMN IF NOT EXISTS {column} {pg_type}"
+        for (table, column), pg_type in _LATER_COLUMNS.items()
+        if table in state.tables and (table, column) not in state.columns
+    ]
     if not state.heartbeat_row:
         row = f"INSERT INTO trueup.heartbeat (system) VALUES ({literal(system)}) ON CONFLICT DO NOTHING"
         statements.append(row)
@@ -109,16 +126,49 @@ def fill_by_first_snapshot(system: str, tables: Iterable[str], epoch: int) -> st
 def fill_by_signal(system: str, table: str, source: Name, epoch: int, digest: str) -> list[str]:
     """Ask the running connector for the rows of a table, and note it; to be run in one transaction.
 
-    :param digest: of the connector's settings, which tells one request from an earlier one.
+    Until `note_filled` no heartbeat says that the table is filled. `note_asked_at` belongs to the transaction, too.
+
+    :param digest: what tells this request from an earlier one: that of the connector's settings.
     """
     signal_id = _signal_id(table, epoch, digest)
     data = json.dumps({"type": "incremental", "data-collections": [_pattern(source)]})
     return [
         "INSERT INTO trueup.signal (id, type, data) VALUES "
         f"({literal(signal_id)}, 'execute-snapshot', {literal(data)})",
-        "INSERT INTO trueup.fills (system, table_name, epoch, how, signal_id) VALUES "
-        f"({literal(system)}, {literal(table)}, {epoch}, 'incremental', {literal(signal_id)}) {_AGAIN}",
+        "INSERT INTO trueup.fills (system, table_name, epoch, how, signal_id, filling) VALUES "
+        f"({literal(system)}, {literal(table)}, {epoch}, 'incremental', {literal(signal_id)}, true) {_AGAIN}",
     ]
+
+
+def note_asked_at(system: str, table: str, notified_from: int) -> str:
+    """Note where the notifications began before the rows of a table were asked for."""
+    return (
+        f"UPDATE trueup.fills SET notified_from = {notified_from} "
+        f"WHERE system = {literal(system)} AND table_name = {literal(table)}"
+    )
+
+
+def ask_again(system: str, filling: Filling, source: Name, attempt: str, notified_from: int) -> str:
+    """Ask for the rows of a table that could not be read; nothing if there was another request meanwhile, or a resync.
+
+    :param attempt: drawn anew: an id that was used is refused.
+    """
+    signal_id = literal(_signal_id(filling.table, filling.epoch, attempt))
+    data = literal(json.dumps({"type": "incremental", "data-collections": [_pattern(source)]}))
+    return (
+        f"WITH asked AS (UPDATE trueup.fills SET signal_id = {signal_id}, notified_from = {notified_from}, "
+        f"requested_at = now() WHERE system = {literal(system)} AND table_name = {literal(filling.table)} "
+        f"AND signal_id = {literal(filling.signal_id)} AND filling RETURNING signal_id) "
+        f"INSERT INTO trueup.signal (id, type, data) SELECT signal_id, 'execute-snapshot', {data} FROM asked"
+    )
+
+
+def note_filled(system: str, table: str, signal_id: str) -> str:
+    """Note that all rows a request was for are in Kafka; nothing is changed when there is another request meanwhile."""
+    return (
+        f"UPDATE trueup.fills SET filling = false WHERE system = {literal(system)} "
+        f"AND table_name = {literal(table)} AND signal_id = {literal(signal_id)}"
+    )
 
 
 def note_resync(system: str, note: ResyncNote) -> str:
@@ -169,7 +219,7 @@ def _signal_id(table: str, epoch: int, digest: str) -> str:
 
 _AGAIN: Final = (
     "ON CONFLICT (system, table_name) DO UPDATE SET epoch = excluded.epoch, how = excluded.how, "
-    "signal_id = excluded.signal_id, requested_at = now()"
+    "signal_id = excluded.signal_id, requested_at = now(), filling = excluded.filling"
 )
 
 

@@ -22,6 +22,11 @@ def captured_position(offsets: Iterable[Mapping[str, Any]]) -> int | None:
     return max(found, default=None)
 
 
+def has_streamed(offsets: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a connector's first snapshot is over, from its committed offsets: it read the log since."""
+    return any(isinstance(offset.get("lsn"), int) and not offset.get("snapshot") for offset in offsets)
+
+
 def capture_problem(system: str, slot: Slot | None, log_end: int, captured: int | None) -> Stop | None:
     """Why capture may not go on without a new epoch.
 

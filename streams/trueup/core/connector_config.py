@@ -26,6 +26,8 @@ EPOCH_SETTING: Final = "transforms.epoch.value.literal"
 MESSAGE_BYTES_MAX: Final = 10 * 1024 * 1024  # one row, twice (before and after); the topics are made for the same
 _PASSWORD: Final = "database.password"  # noqa: S105 - the name of a setting
 _HEARTBEAT_QUERY: Final = "heartbeat.action.query"
+_NOTIFICATION_CHANNELS: Final = "notification.enabled.channels"
+_NOTIFICATION_TOPIC: Final = "notification.sink.topic.name"
 _SECRET_SETTINGS: Final = re.compile(r"password|secret|sasl\.jaas\.config|basic\.auth", re.IGNORECASE)
 _REFERENCE: Final = re.compile(r"\$\{[^}]+\}")
 _MASKED: Final = "********"
@@ -83,6 +85,21 @@ def housekeeping_topics(system: str) -> tuple[str, ...]:
     return (f"__debezium-heartbeat.{system}", f"{system}.{SIGNAL_TABLE}")
 
 
+def notification_topic(system: str) -> str:
+    """Where the connector says how incremental snapshots go (`core.filling`)."""
+    return f"{system}.{SCHEMA}.notifications"
+
+
+def notifies(config: Mapping[str, str]) -> bool:
+    """Whether a connector with these settings sends notifications."""
+    return _NOTIFICATION_CHANNELS in config
+
+
+def silent(config: Mapping[str, str]) -> dict[str, str]:
+    """The settings without notifications."""
+    return {key: value for key, value in config.items() if key not in {_NOTIFICATION_CHANNELS, _NOTIFICATION_TOPIC}}
+
+
 def heartbeat_interval_ms(tables: Iterable[Table]) -> int:
     """Five beats within the narrowest window of the system's tables."""
     windows = [
@@ -101,11 +118,15 @@ def connector_config(
     *,
     message_keys: Mapping[str, tuple[str, ...]] | None = None,
     excluded_columns: Iterable[str] = (),
+    has_late_tables: bool = False,
 ) -> dict[str, str]:
     """The connector's settings.
 
     :param message_keys: schema.table to key columns, where the key is not the primary key.
     :param excluded_columns: schema.table.column of columns the log does not carry.
+    :param has_late_tables: tables join, or joined, the running connector: it is to say when their rows have been read.
+        Not so while it begins. The record that says a first snapshot has begun carries an empty offset, and a connector
+        that was killed right then would find it and go on without its snapshot (read in Debezium 3.7.0).
     """
     tables = sorted(tables, key=lambda table: table.source.table)
     name = connector_name(system.system)
@@ -140,6 +161,9 @@ def connector_config(
         "column.exclude.list": include_list(sorted(excluded_columns)),
     }
     config |= {key: value for key, value in optional.items() if value}
+    if has_late_tables:
+        topic = notification_topic(system.system)
+        config |= {_NOTIFICATION_CHANNELS: "sink", _NOTIFICATION_TOPIC: topic}
     config |= _shared(system.system, [table for table in tables if table.several_writers], config["transforms"])
     return config | {_HEARTBEAT_QUERY: _heartbeat_query(system.system, config_digest(config))}
 
@@ -166,9 +190,12 @@ def _shared(system: str, tables: list[Table], transforms: str) -> dict[str, str]
 
 
 def _heartbeat_query(system: str, digest: str) -> str:
-    """Each beat names the settings it was made under: the proof that a task runs with them, and streams."""
+    """Each beat names the settings it was made under: the proof that a task runs with them, and streams. And it names
+    the tables that were filled when it was made, so that what it proves of a table needs no other source."""
+    filled = f"SELECT string_agg(table_name, ',' ORDER BY table_name) FROM {FILLS_TABLE}"  # noqa: S608
     return (
-        f"UPDATE {HEARTBEAT_TABLE} SET beat = beat + 1, beaten_at = clock_timestamp(), config = '{digest}' "  # noqa: S608
+        f"UPDATE {HEARTBEAT_TABLE} SET beat = beat + 1, beaten_at = clock_timestamp(), config = '{digest}', "  # noqa: S608
+        f"filled = coalesce(({filled} WHERE system = '{system}' AND NOT filling), '') "
         f"WHERE system = '{system}'"
     )
 

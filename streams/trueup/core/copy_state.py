@@ -127,7 +127,14 @@ def next_command(
         about = [problem for problem in about if problem.stops]
     if about:
         return min(about, key=lambda problem: 0 if problem.about is None else problem.about.width).next
+    if state is CopyState.FILLING and _may_be_unseen(look, workers):
+        return "trueup worker capture"
     return _next_of_stuck(look, workers) if state is CopyState.STUCK else WATCH
+
+
+def _may_be_unseen(look: CopyLook, workers: Mapping[tuple[str, str], str]) -> bool:
+    """Whether nobody looks: that a table which joined a running connector is filled is seen by the capture worker."""
+    return bool(look.seen and not look.waiting and ("decide", "") in workers and ("capture", "") not in workers)
 
 
 def _next_of_stuck(look: CopyLook, workers: Mapping[tuple[str, str], str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from trueup.core.connector_config import MESSAGE_BYTES_MAX, heartbeat_topic, housekeeping_topics
+from trueup.core.connector_config import MESSAGE_BYTES_MAX, heartbeat_topic, housekeeping_topics, notification_topic
 from trueup.model.errors import Refused, TopicChanged
 from trueup.model.registration import Table
 from trueup.model.settings import Settings
@@ -15,6 +15,7 @@ _REPLICATION_FACTOR_MAX: Final = 3
 _DAY_MS: Final = 24 * 3_600_000
 _HOUSEKEEPING_RETENTION_MS: Final = _DAY_MS  # read by nobody; kept for people who look
 _HEARTBEAT_RETENTION_MS: Final = 7 * _DAY_MS  # a worker that was down for a weekend still finds its beats
+_NOTIFICATION_RETENTION_MS: Final = 7 * _DAY_MS  # so does the one that waits for the end of a filling
 # Deletes are records with a value here, so this only bounds how long a reader of the whole topic may take.
 _DELETE_RETENTION_MS: Final = 7 * _DAY_MS
 # How much of a truth topic may be superseded before it is cleaned: it is read whole at each recovery.
@@ -49,9 +50,10 @@ def table_topics(table: Table, settings: Settings, copies: int) -> list[TopicSpe
 
 
 def system_topics(system: str, copies: int) -> list[TopicSpec]:
-    """The heartbeat of a system, and what Debezium writes besides."""
+    """The heartbeat of a system, its notifications, and what Debezium writes besides."""
     return [
         _spec(heartbeat_topic(system), 1, copies, _deleted_after(_HEARTBEAT_RETENTION_MS)),
+        _spec(notification_topic(system), 1, copies, _deleted_after(_NOTIFICATION_RETENTION_MS)),
         *(_spec(name, 1, copies, _deleted_after(_HOUSEKEEPING_RETENTION_MS)) for name in housekeeping_topics(system)),
     ]
 

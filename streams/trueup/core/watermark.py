@@ -64,6 +64,18 @@ def may_mark(beat: Beat, mark: Beat | None, guard: Guard, unswept: int) -> bool:
     return guard.epoch in {0, beat.epoch} and beat.is_after(mark)
 
 
+def speaks_of(filled: str | None, table: str, *, is_marked: bool) -> bool:
+    """Whether a beat may become the mark of a table's partitions, as far as the filling of the table goes.
+
+    What has to be said is that a table is filled, not that it is being filled: a worker that was away reads beats of
+    the time before the table was registered, too. A beat of an older version says neither; it begins no marks.
+
+    :param filled: the names in the heartbeat row; None where it has no such column.
+    :param is_marked: the partition was marked before.
+    """
+    return is_marked if filled is None else table in filled.split(",")
+
+
 class Pending(Generic[SignT]):
     """What becomes true of a partition when an offset is reached; oldest first, offsets rise.
 

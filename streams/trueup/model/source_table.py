@@ -177,19 +177,35 @@ class ResyncNote(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_from: int = 0
 
 
+class Filling(msgspec.Struct, frozen=True, kw_only=True):
+    """A registered table whose existing rows are read by an incremental snapshot that was not seen complete.
+
+    :param signal_id: of the request for them.
+    :param notified_from: offset in the topic of notifications, taken before the request was made.
+    """
+
+    table: str
+    epoch: int
+    signal_id: str
+    notified_from: int
+
+
 class SourceState(msgspec.Struct, frozen=True, kw_only=True):
     """What of ours is at the source already.
 
-    :param tables: names in schema trueup.
+    :param tables: names in schema trueup; `columns` those of their columns, as (table, column).
     :param heartbeat_config: the digest of the settings under which the connector wrote its last heartbeat.
     :param fills: registered tables whose existing rows were asked for, with the epoch they were asked for in.
+    :param late: those of them that joined a running connector.
     """
 
     schema: bool
     tables: frozenset[str]
+    columns: frozenset[tuple[str, str]]
     heartbeat_row: bool
     heartbeat_config: str | None
     publication: Publication | None
     slot: bool
     fills: dict[str, int]
+    late: frozenset[str]
     missing: frozenset[Privilege]

@@ -1,5 +1,5 @@
-"""The capture worker: watches connectors, the parts they need, and added columns, until SIGTERM. One is enough; two do
-no harm."""
+"""The capture worker: watches connectors, the parts they need, added columns, and tables that are being filled, until
+SIGTERM. One is enough; two do no harm."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from trueup.adapters.kafka_connect import KafkaConnect
 from trueup.adapters.postgres_source import PostgresSource
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.secret_references import Secrets
+from trueup.adapters.topic_reader import TopicReader
 from trueup.model.errors import Stop, TrueUpError
 from trueup.model.registration import Project, System
 from trueup.model.settings import Settings
-from trueup.model.source_table import CapturePlace
+from trueup.model.source_table import CapturePlace, Filling
 from trueup.runtime.additions import Additions, take_over
 from trueup.runtime.capture_look import look_at_capture, place_of_capture
 from trueup.runtime.capture_metrics import CaptureMetrics
 from trueup.runtime.capture_watch import CaptureWatch
+from trueup.runtime.filling_watch import FillingWatch
 from trueup.runtime.part_probes import PartProbes, Probe
 from trueup.runtime.process_exit import exit_process
+from trueup.runtime.scan_read import ScanReader
 from trueup.runtime.slot_watch import SlotWatch
 from trueup.runtime.worker import Worker
 
@@ -47,12 +50,15 @@ async def run_capture(settings: Settings, project: Project, secrets: Secrets, na
     watch = CaptureWatch(names, connect, worker.outages, metrics, lost)
     measured = {system.system: _Source(system, secrets) for system in systems}  # asked from another thread than pings
     slots = SlotWatch(names, lambda name: measured[name].place(connect), metrics)
+    filled = {system.system: _Source(system, secrets) for system in systems}
+    owned = {name: project.tables_owned_by(name) for name in names}
+    fillings = FillingWatch(filled, owned, ScanReader(TopicReader(settings.kafka.bootstrap_servers), registry))
     worker.outages.expect(KAFKA_CONNECT, *(f"capture of {name}" for name in names))
     worker.reasons = watch.reasons
     log.info("worker started", kind=worker.kind, systems=names, metrics_port=worker.metrics_port)
     tables = project.tables.values()
     additions = Additions(settings, tables, registry, partial(take_over, settings, project, secrets))
-    work = (watch.run(), slots.run(), PartProbes(probes, worker.outages).run(), additions.run())
+    work = (watch.run(), slots.run(), PartProbes(probes, worker.outages).run(), additions.run(), fillings.run())
     working = [asyncio.create_task(task) for task in work]
     stopped = asyncio.create_task(worker.stopping.wait(), name="stop")
     await asyncio.wait({stopped, *working}, return_when=asyncio.FIRST_COMPLETED)
@@ -61,7 +67,7 @@ async def run_capture(settings: Settings, project: Project, secrets: Secrets, na
             exit_process(error)
         task.cancel()
     await asyncio.gather(*working, return_exceptions=True)
-    for source in (*sources.values(), *measured.values()):
+    for source in (*sources.values(), *measured.values(), *filled.values()):
         source.close()
     connect.close()
     registry.close()
@@ -91,6 +97,14 @@ class _Source:
     def place(self, connect: KafkaConnect) -> CapturePlace:
         """Where the capture of this source stands. Raises as `ping` does."""
         return self._ask(lambda source: place_of_capture(self._system.system, source, connect))
+
+    def fillings(self) -> list[Filling]:
+        """Tables that are being filled. Raises as `ping` does."""
+        return self._ask(lambda source: source.fillings())
+
+    def execute(self, *statements: str) -> None:
+        """Statements in one transaction. Raises as `ping` does."""
+        self._ask(lambda source: source.execute(*statements))
 
     def _ask(self, question: Callable[[PostgresSource], AnswerT]) -> AnswerT:
         if self._source is None:

@@ -7,8 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, assert_never
 
+from trueup.adapters import postgres_source_sql as sql
 from trueup.adapters.connector_template import connector_template
 from trueup.adapters.secret_references import Secrets
+from trueup.adapters.topic_reader import TopicReader
+from trueup.core.capture_health import has_streamed
+from trueup.core.connector_config import notification_topic, notifies, silent
 from trueup.core.truth_schema import canonical_text
 from trueup.model.errors import Refused
 from trueup.model.registration import Project
@@ -98,18 +102,48 @@ class Provisioner:
                 parts.connect.wait_running(step.name, _RUNNING_DEADLINE_S, on_wait, before=before)
             case Fill():
                 self._wait_streaming(step.system, step.connector, step.digest, _FIRST_SNAPSHOT_DEADLINE_S, on_wait)
-                parts.source(self._project.systems[step.system]).execute(*step.statements)
+                self._fill(step)
             case _ as never:
                 assert_never(never)
+
+    def _fill(self, step: Fill) -> None:
+        statements = list(step.statements)
+        if step.is_first:
+            if not notifies(self._parts.connect.config(step.connector) or {}):
+                raise Refused(
+                    f'connector "{step.connector}" cannot say yet when the rows of "{step.table}" have been read',
+                    detail="it had failed before its first snapshot was over",
+                    hint="run trueup apply again",
+                )
+            topic = notification_topic(step.system)
+            ends = TopicReader(self._settings.kafka.bootstrap_servers).ends([topic])
+            statements.append(sql.note_asked_at(step.system, step.table, ends.get((topic, 0), 0)))
+        self._parts.source(self._project.systems[step.system]).execute(*statements)
 
     def _put(self, step: PutConnector, on_wait: OnWait) -> None:
         """RUNNING may be the state of the task before; a heartbeat names the settings it was made under."""
         connect = self._parts.connect
         before = connect.status(step.name)
-        connect.put_config(step.name, step.config)
+        may_notify = notifies(step.config) and (before is None or self._has_streamed(step, on_wait))
+        connect.put_config(step.name, step.config if may_notify else silent(step.config))
         connect.wait_running(step.name, _RUNNING_DEADLINE_S, on_wait, before=before)
         if step.streams:
             self._wait_streaming(step.system, step.name, step.digest, _STREAMING_DEADLINE_S, on_wait)
+
+    def _has_streamed(self, step: PutConnector, on_wait: OnWait) -> bool:
+        """Waits for the end of a first snapshot, before which no notification may come (`core.connector_config`). False
+        when the connector failed in it, so that new settings may be the cure."""
+        connect = self._parts.connect
+        end = time.monotonic() + _FIRST_SNAPSHOT_DEADLINE_S
+        while not has_streamed(connect.offsets(step.name)):
+            status = connect.status(step.name)
+            if status is not None and status.failed:
+                return False
+            if time.monotonic() > end:
+                raise _in_first_snapshot(step.name, step.system, _FIRST_SNAPSHOT_DEADLINE_S)
+            on_wait("waiting for the end of the first snapshot")
+            time.sleep(_PAUSE_S)
+        return True
 
     def _wait_streaming(self, system: str, connector: str, digest: str, deadline_s: float, on_wait: OnWait) -> None:
         source = self._parts.source(self._project.systems[system])
@@ -119,13 +153,17 @@ class Provisioner:
             if status is not None and status.failed:
                 self._parts.connect.wait_running(connector, 0)  # raises with the causes
             if time.monotonic() > end:
-                raise Refused(
-                    f'connector "{connector}" runs and sends no heartbeat after {deadline_s:.0f} s',
-                    detail="it is in its first snapshot, which waits for open transactions at the source",
-                    hint=f'see pg_stat_activity at "{system}"; run trueup apply again when it has ended',
-                )
+                raise _in_first_snapshot(connector, system, deadline_s)
             on_wait("waiting for a heartbeat")
             time.sleep(_PAUSE_S)
+
+
+def _in_first_snapshot(connector: str, system: str, waited_s: float) -> Refused:
+    return Refused(
+        f'connector "{connector}" runs and sends no heartbeat after {waited_s:.0f} s',
+        detail="it is in its first snapshot, which waits for open transactions at the source",
+        hint=f'see pg_stat_activity at "{system}"; run trueup apply again when it has ended',
+    )
 
 
 def _write(path: Path, text: str) -> None:

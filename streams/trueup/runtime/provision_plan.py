@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from uuid import uuid4
 
 from trueup.adapters import postgres_source_sql as sql
 from trueup.adapters.kafka_connect import KafkaConnect
@@ -55,10 +54,10 @@ from trueup.model.topic import ClusterFacts
 from trueup.runtime.capture_login import capture_login
 from trueup.runtime.capture_look import look_at_capture
 from trueup.runtime.evolve_plan import Applied, look_at_applied, must_be_read_again, schema_steps
+from trueup.runtime.fill_plan import fill, fill_again, has_late_tables
 from trueup.runtime.provision_steps import (
     AlterTopic,
     CreateTopic,
-    Fill,
     PutConnector,
     RestartConnector,
     SourceSql,
@@ -227,7 +226,7 @@ def prerequisites(settings: Settings, view: SystemView, parts: Parts) -> list[St
 def wanted_config(
     settings: Settings, view: SystemView, parts: Parts, template: Callable[[str], Mapping[str, str]]
 ) -> dict[str, str]:
-    """The settings the connector of a system must have."""
+    """The settings the connector of a system must have when it begins anew."""
     return _config(view, settings, parts.kafka.cluster(), template(view.system.kind))
 
 
@@ -303,13 +302,16 @@ def _capture_steps(
 ) -> tuple[list[Step], list[Step]]:
     """Before: the note of what the first snapshot brings, and the connector. After: fills."""
     system, state = view.system, view.state
-    config = _config(view, settings, cluster, template)
+    running = parts.connect.config(view.name)
+    # A slot without a connector: it was removed and comes back where it stood, without a new snapshot.
+    begins = running is None and not state.slot
+    late = not begins and has_late_tables(view.tables, state)
+    config = _config(view, settings, cluster, template, has_late_tables=late)
     if parts.connect.plugin_version(config["connector.class"]) is None:
         raise Refused(
             f'"connect" does not have {config["connector.class"]}',
             hint="install the plugin; see infra/README.md",
         )
-    running = parts.connect.config(view.name)
     if (
         running is not None
         and (problem := look_at_capture(system.system, parts.source(system), parts.connect)) is not None
@@ -318,16 +320,14 @@ def _capture_steps(
     unfilled = [table for table in view.tables if table.table not in state.fills]
     before: list[Step] = []
     after: list[Step] = []
-    # A slot without a connector: it was removed and comes back where it stood, without a new snapshot.
-    begins = running is None and not state.slot
     if unfilled and begins:
         names = [table.table for table in unfilled]
         statement = sql.fill_by_first_snapshot(system.system, names, system.epoch)
         before.append(SourceSql(system=system.system, statement=statement))
     elif unfilled:
-        after += [_fill(view, table, config) for table in unfilled]
+        after += [fill(system, table, config) for table in unfilled]
     after += [
-        _fill(view, table, config, again=True)
+        fill_again(system, table, config)
         for table in view.tables
         if table not in unfilled
         and view.evolved(table)
@@ -349,7 +349,14 @@ def _capture_steps(
     return before, after
 
 
-def _config(view: SystemView, settings: Settings, cluster: ClusterFacts, template: Mapping[str, str]) -> dict[str, str]:
+def _config(
+    view: SystemView,
+    settings: Settings,
+    cluster: ClusterFacts,
+    template: Mapping[str, str],
+    *,
+    has_late_tables: bool = False,
+) -> dict[str, str]:
     generated = view.server.publishes_generated
     return connector_config(
         view.system,
@@ -371,22 +378,7 @@ def _config(view: SystemView, settings: Settings, cluster: ClusterFacts, templat
             for table in view.tables
             for column in view.found[table.table].uncaptured(generated=generated)
         ],
-    )
-
-
-def _fill(view: SystemView, table: Table, config: Mapping[str, str], *, again: bool = False) -> Fill:
-    digest = config_digest(config)
-    source = (table.source.schema_name, table.source.table_name)
-    if again:
-        statements = [sql.snapshot_again(f"evolve-{table.table}-{uuid4()}", source, None)]
-    else:
-        statements = sql.fill_by_signal(view.system.system, table.table, source, view.system.epoch, digest)
-    return Fill(
-        system=view.system.system,
-        connector=view.name,
-        table=table.table,
-        digest=digest,
-        statements=tuple(statements),
+        has_late_tables=has_late_tables,
     )
 
 

@@ -95,9 +95,10 @@ class RestartConnector(_Step, frozen=True):
 
 
 class Fill(_Step, frozen=True):
-    """Have the running connector send the existing rows of a table registered later.
+    """Have the running connector send the existing rows of a table.
 
     :param digest: of the settings that know the table: only a task that runs with them can obey.
+    :param is_first: the table was registered later than its connector began, and its rows were never read.
     """
 
     system: str
@@ -105,6 +106,7 @@ class Fill(_Step, frozen=True):
     table: str
     digest: str
     statements: tuple[str, ...]
+    is_first: bool
 
 
 Step = (

@@ -42,6 +42,7 @@ class Resnapshot:
         for system in registered.systems:  # each says what it has; the policy decides where they differ
             source = PostgresSource(system, self._secrets.owner_dsn(self._project.systems[system]))
             try:
+                _refuse_before_filled(source, table, whole=columns is None)
                 place = (registered.source.schema_name, registered.source.table_name)
                 source.execute(sql.snapshot_again(signal_id, place, columns))
             finally:
@@ -57,3 +58,16 @@ class Resnapshot:
             connect.close()
         if status is None or not status.running:
             raise Refused(f'system "{system}" is not captured now', hint="see what it needs: trueup status")
+
+
+def _refuse_before_filled(source: PostgresSource, table: str, *, whole: bool) -> None:
+    """The first reading of a table is known as complete by a notification, which names the table and nothing else
+    (`core.filling`): before that, only what reads the whole table may be asked for, and when its log is captured.
+    """
+    if table not in source.asked():
+        raise Refused(f'table "{table}" is registered and was never applied', hint="trueup apply")
+    if not whole and any(filling.table == table for filling in source.fillings()):
+        raise Refused(
+            f'table "{table}" is being filled: every row of it is being read',
+            hint="run it again when trueup status says what its copies are as of",
+        )

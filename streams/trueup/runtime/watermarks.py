@@ -11,7 +11,7 @@ partition, so a beat may be seen before the changes of its own transaction are (
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 import structlog
@@ -21,10 +21,11 @@ from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.core.connector_config import heartbeat_topic
 from trueup.core.decode import EnvelopeDecoder, decode, schema_ids
 from trueup.core.ordering import Guard, check_position
-from trueup.core.watermark import Pending, may_mark
+from trueup.core.watermark import Pending, may_mark, speaks_of
 from trueup.model.decision import Skip
 from trueup.model.errors import Retryable, SourceWentBack, Stop
 from trueup.model.event import ChangeEvent, LogRecord, Op
+from trueup.model.registration import Table
 from trueup.model.watermark import Beat
 from trueup.runtime.lane import Lane
 from trueup.runtime.partition_memory import PartitionMemory
@@ -68,25 +69,25 @@ class _System:
 class Watermarks:
     """Of one decide worker.
 
-    :param systems_of: by capture topic, the systems that write the table. Each marks its partitions for itself.
+    :param tables: by capture topic. Each system that writes a table marks its partitions for itself.
     """
 
-    def __init__(
-        self, heartbeats: Heartbeats, registry: SchemaRegistry, systems_of: Mapping[str, Sequence[str]]
-    ) -> None:
-        self._heartbeats, self._registry, self._systems_of = heartbeats, registry, systems_of
-        self._systems = {name: _System(name) for name in sorted({name for of in systems_of.values() for name in of})}
+    def __init__(self, heartbeats: Heartbeats, registry: SchemaRegistry, tables: Mapping[str, Table]) -> None:
+        self._heartbeats, self._registry, self._tables = heartbeats, registry, tables
+        self._systems = {name: _System(name) for name in sorted({s for t in tables.values() for s in t.systems})}
         self._by_topic = {heartbeat_topic(name): system for name, system in self._systems.items()}
         self._decoders: dict[int, EnvelopeDecoder] = {}
         self._pending: dict[TP, dict[str, Pending[Beat]]] = {}
+        self._marked: dict[TP, frozenset[str]] = {}  # by which systems, when they were taken over
         self._restarts = True
 
     # --- asked by the handler ---
 
     def taken(self, tp: TP, memory: PartitionMemory) -> None:
         """A partition was taken over. The beats since its mark are read again: the log may have gone back meanwhile."""
-        self._pending[tp] = {name: Pending() for name in self._systems_of[tp.topic]}
-        for name in self._systems_of[tp.topic]:
+        self._pending[tp] = {name: Pending() for name in self._tables[tp.topic].systems}
+        self._marked[tp] = frozenset(memory.marks)
+        for name in self._pending[tp]:
             system, mark = self._systems[name], memory.marks.get(name)
             if mark is not None and (system.since is None or mark.offset < system.since):
                 system.since = system.next = mark.offset
@@ -94,6 +95,7 @@ class Watermarks:
 
     def released(self, tp: TP) -> None:
         self._pending.pop(tp, None)
+        self._marked.pop(tp, None)
 
     def passed(self, tp: TP, position: int, memory: PartitionMemory) -> list[Beat]:
         """The beats a partition is to be marked with when everything below a position is durable, one of a system.
@@ -116,7 +118,7 @@ class Watermarks:
                 raise system.went_back
 
     def _writing(self, tp: TP) -> list[_System]:
-        return [self._systems[name] for name in self._systems_of[tp.topic]]
+        return [self._systems[name] for name in self._tables[tp.topic].systems]
 
     # --- the work ---
 
@@ -149,26 +151,35 @@ class Watermarks:
     async def _follow(self, records: list[LogRecord]) -> None:
         await self._learn_schemas(records)
         newest: dict[str, Beat] = {}
+        filled: dict[str, str | None] = {}
         for record in records:
-            beat = self._beat_of(record)
-            if beat is not None:
+            found = self._beat_of(record)
+            if found is not None:
+                beat, filled[beat.system] = found
                 newest[beat.system] = beat
-        places = [tp for tp in self._pending if not newest.keys().isdisjoint(self._systems_of[tp.topic])]
+        places = {tp: [name for name in newest if self._speaks_of(tp, name, filled[name])] for tp in self._pending}
         # After the beat was seen, not before: see the top of this file.
-        ends = await self._heartbeats.ends([(tp.topic, tp.partition) for tp in places])
-        for tp in places:
-            end = ends.get((tp.topic, tp.partition))
-            for name, pending in self._pending.get(tp, {}).items():
-                if name in newest and end is not None:
-                    pending.add(newest[name], end)
+        ends = await self._heartbeats.ends([(tp.topic, tp.partition) for tp, speaking in places.items() if speaking])
+        for tp, speaking in places.items():
+            pending, end = self._pending.get(tp), ends.get((tp.topic, tp.partition))
+            if pending is not None and end is not None:
+                for name in speaking:
+                    pending[name].add(newest[name], end)
 
-    def _beat_of(self, record: LogRecord) -> Beat | None:
-        """The beat of a record. Rows of a snapshot are none: the stream has not begun."""
+    def _speaks_of(self, tp: TP, system: str, filled: str | None) -> bool:
+        """:param filled: what the newest beat of the system names."""
+        if system not in self._pending[tp]:
+            return False
+        return speaks_of(filled, self._tables[tp.topic].table, is_marked=system in self._marked[tp])
+
+    def _beat_of(self, record: LogRecord) -> tuple[Beat, str | None] | None:
+        """The beat of a record, and which tables it names. Rows of a snapshot are none: the stream has not begun."""
         system = self._by_topic[record.topic]
         name, system.next = system.name, record.offset + 1
         system.since = record.offset if system.since is None else system.since
         event = decode(record, self._decoders)
-        if not isinstance(event, ChangeEvent) or event.system != name or (event.row or {}).get("system") != name:
+        row = event.row or {} if isinstance(event, ChangeEvent) else {}
+        if not isinstance(event, ChangeEvent) or event.system != name or row.get("system") != name:
             return None
         if event.epoch > system.guard.epoch:
             system.went_back = None
@@ -182,7 +193,7 @@ class Watermarks:
         if isinstance(moved, Skip) or event.op is not Op.UPDATE or event.position is None:
             return None
         system.guard = moved
-        return Beat(name, event.epoch, event.position, event.commit_time_us, record.offset)
+        return Beat(name, event.epoch, event.position, event.commit_time_us, record.offset), row.get("filled")
 
     async def _learn_schemas(self, records: list[LogRecord]) -> None:
         for schema_id in schema_ids(records) - self._decoders.keys():

@@ -99,10 +99,9 @@ async def run_decide(settings: Settings, project: Project, name: str, metrics_po
     if found is not None:
         metrics = DecideMetrics(worker.registry, [table.table for table in tables])
         log = TruthLog(settings.kafka.bootstrap_servers)
-        systems_of = {table.capture_topic: table.systems for table in tables}
         systems = {system for table in tables for system in table.systems}
         beats = HeartbeatLog(settings.kafka.bootstrap_servers, sorted(map(heartbeat_topic, systems)))
-        watermarks = Watermarks(beats, registry, systems_of)
+        watermarks = Watermarks(beats, registry, {table.capture_topic: table for table in tables})
         handler = DecideHandler(
             found, settings, log, registry, metrics, worker.state_dir, kafka.topics_of, watermarks=watermarks
         )

@@ -5,8 +5,15 @@ import re
 
 import pytest
 
-from trueup.adapters.postgres_source_sql import note_resync, snapshot_again
-from trueup.model.source_table import ResyncNote
+from trueup.adapters.postgres_source_sql import (
+    fill_by_first_snapshot,
+    fill_by_signal,
+    note_resync,
+    own_schema,
+    privileges,
+    snapshot_again,
+)
+from trueup.model.source_table import ResyncNote, SourceServer, SourceState
 
 
 def data_of(statement: str) -> dict[str, object]:
@@ -41,3 +48,50 @@ def test_a_note_is_made_or_changed() -> None:
     statement = note_resync("sh'op", ResyncNote(epoch=2, stage="sweep", heartbeat_from=9))
     assert "('sh''op', 2, 'sweep', 9)" in statement
     assert "ON CONFLICT" in statement
+
+
+def state(tables: set[str], columns: set[tuple[str, str]]) -> SourceState:
+    return SourceState(
+        schema=True,
+        tables=frozenset(tables),
+        columns=frozenset(columns),
+        heartbeat_row=True,
+        heartbeat_config=None,
+        publication=None,
+        slot=True,
+        fills={},
+        late=frozenset(),
+        missing=frozenset(),
+    )
+
+
+def test_a_table_that_joins_is_being_filled_and_one_of_the_first_snapshot_is_not() -> None:
+    signal, fill = fill_by_signal("shop", "orders", ("public", "orders"), 2, "abc")
+    assert "fill-orders-2-abc" in signal
+    assert "(system, table_name, epoch, how, signal_id, filling)" in fill
+    assert "'incremental', 'fill-orders-2-abc', true)" in fill
+    first = fill_by_first_snapshot("shop", ["orders"], 3)
+    assert "filling)" not in first
+    assert "filling = excluded.filling" in first, "a resync ends what was being filled"
+
+
+def test_columns_that_came_later_are_added_where_they_are_missing() -> None:
+    own = {"heartbeat", "signal", "fills", "resyncs"}
+    added = own_schema("shop", state(own, {("fills", "how"), ("heartbeat", "config")}))
+    assert added == [
+        'ALTER TABLE "trueup"."heartbeat" ADD COLUMN IF NOT EXISTS filled text',
+        'ALTER TABLE "trueup"."fills" ADD COLUMN IF NOT EXISTS filling boolean NOT NULL DEFAULT false',
+        'ALTER TABLE "trueup"."fills" ADD COLUMN IF NOT EXISTS notified_from bigint NOT NULL DEFAULT 0',
+    ]
+    columns = {("heartbeat", "filled"), ("fills", "filling"), ("fills", "notified_from")}
+    assert own_schema("shop", state(own, columns)) == []
+    fresh = own_schema("shop", state(set(), set()))
+    assert len(fresh) == len(own)
+    assert all(statement.startswith("CREATE TABLE") for statement in fresh)
+    assert all(any(column in statement for statement in fresh) for _, column in columns)
+
+
+def test_the_capture_role_may_read_what_is_filled_and_not_write_it() -> None:
+    server = SourceServer(version=17_00_00, wal_level="logical", database="shop", user="owner")
+    rights = {p.right for p in privileges(server, [("public", "orders")]) if p.name == ("trueup", "fills")}
+    assert rights == {"SELECT"}

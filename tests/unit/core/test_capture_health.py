@@ -2,7 +2,7 @@
 
 import pytest
 
-from trueup.core.capture_health import capture_problem, captured_position
+from trueup.core.capture_health import capture_problem, captured_position, has_streamed
 from trueup.model.errors import SlotLost, SourceWentBack, Stop
 from trueup.model.source_table import Slot
 
@@ -33,6 +33,23 @@ def test_what_was_lost_is_named_with_its_cure(slot: Slot | None, log_end: int, k
     assert isinstance(problem, kind)
     assert words in problem.primary
     assert problem.hint == "trueup resync shop"
+
+
+@pytest.mark.parametrize(
+    ("offsets", "streamed"),
+    [
+        ([], False),
+        ([{}], False),  # the first record of a snapshot could have it, were there notifications
+        ([{"lsn": 5, "snapshot": "INITIAL", "last_snapshot_record": False, "snapshot_completed": False}], False),
+        ([{"lsn": 5, "snapshot": True, "last_snapshot_record": True}], False),
+        ([{"lsn": 5, "lsn_proc": 5, "lsn_commit": 4, "ts_usec": 9}], True),
+        ([{"lsn": 5, "incremental_snapshot_collections": "[]"}], True),
+    ],
+)
+def test_a_connector_has_streamed_when_its_offset_is_none_of_a_first_snapshot(
+    offsets: list[dict[str, object]], streamed: bool
+) -> None:
+    assert has_streamed(offsets) is streamed
 
 
 def test_the_connector_has_read_as_far_as_the_highest_of_its_positions() -> None:

@@ -15,6 +15,8 @@ from trueup.core.connector_config import (
     heartbeat_interval_ms,
     include_list,
     masked,
+    notifies,
+    silent,
     unavailable_value,
 )
 from trueup.model.registration import Conflicts, Owner, Source, System, Table, Window
@@ -71,6 +73,23 @@ def test_the_heartbeat_names_the_settings_it_is_sent_under() -> None:
     assert config_digest(one) in one["heartbeat.action.query"]
     assert config_digest(one) != config_digest(two)
     assert config_digest({**one, "name": "trueup_shop"}) == config_digest(one), "Connect adds the name"
+
+
+def test_the_heartbeat_names_the_tables_that_are_filled() -> None:
+    query = config_of(table("a"))["heartbeat.action.query"]
+    assert "string_agg(table_name, ',' ORDER BY table_name) FROM trueup.fills" in query
+    assert "WHERE system = 'shop' AND NOT filling" in query
+
+
+def test_a_connector_that_begins_sends_no_notifications() -> None:
+    begins = config_of(table("a"))
+    joined = connector_config(SHOP, [table("a")], connector_template("postgresql"), LOGIN, PLACES, has_late_tables=True)
+    assert not notifies(begins)
+    assert notifies(joined)
+    assert joined["notification.sink.topic.name"] == "shop.trueup.notifications"
+    assert config_digest(joined) != config_digest(begins), "a heartbeat proves that the task runs with them"
+    query = "heartbeat.action.query"
+    assert {**silent(joined), query: ""} == {**begins, query: ""}
 
 
 def test_the_epoch_is_a_header_on_every_record() -> None:

@@ -199,3 +199,11 @@ def test_a_worker_that_applies_nothing_is_named_with_what_it_may_wait_for() -> N
 def test_what_moves_is_watched() -> None:
     assert next_command(CopyState.SLOW, look(age_s=9, moved=True), [], {}) == WATCH
     assert next_command(CopyState.FILLING, look(age_s=None), [], {}) == WATCH
+
+
+def test_a_filling_that_nobody_may_see_complete_names_who_would() -> None:
+    filling = look(age_s=None)
+    assert next_command(CopyState.FILLING, filling, [], ALL_WORKERS) == "trueup worker capture"
+    assert next_command(CopyState.FILLING, filling, [], {**ALL_WORKERS, ("capture", ""): "capture"}) == WATCH
+    assert next_command(CopyState.FILLING, look(filling, to_apply=1), [], ALL_WORKERS) == WATCH
+    assert next_command(CopyState.FILLING, look(filling, seen=0), [], ALL_WORKERS) == WATCH

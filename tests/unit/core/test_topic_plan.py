@@ -28,6 +28,7 @@ def test_the_topics_of_a_table_and_of_its_system() -> None:
         "trueup.dead_letters.orders",
         "trueup.cases.orders",
         "shop.trueup.heartbeat",
+        "shop.trueup.notifications",
         "__debezium-heartbeat.shop",
         "shop.trueup.signal",
     }

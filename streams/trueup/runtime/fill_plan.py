@@ -1,0 +1,47 @@
+"""The rows that were in a table before it joined a running connector: how `trueup apply` asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from uuid import uuid4
+
+from trueup.adapters import postgres_source_sql as sql
+from trueup.core.connector_config import config_digest, connector_name
+from trueup.model.registration import System, Table
+from trueup.model.source_table import SourceState
+from trueup.runtime.provision_steps import Fill
+
+
+def has_late_tables(tables: Iterable[Table], state: SourceState) -> bool:
+    """Whether any of a system's tables joins, or joined, its running connector. A resync ends that: its first snapshot
+    brings all tables."""
+    return any(table.table in state.late or table.table not in state.fills for table in tables)
+
+
+def fill(system: System, table: Table, config: Mapping[str, str]) -> Fill:
+    """Have a table read for the first time; until it was seen complete, its copies are as of nothing."""
+    digest = config_digest(config)
+    statements = sql.fill_by_signal(system.system, table.table, source_of(table), system.epoch, digest)
+    return _step(system, table, digest, statements, is_first=True)
+
+
+def fill_again(system: System, table: Table, config: Mapping[str, str]) -> Fill:
+    """Have a table read once more, because its columns changed; its copies stay as of what they are."""
+    statements = [sql.snapshot_again(f"evolve-{table.table}-{uuid4()}", source_of(table), None)]
+    return _step(system, table, config_digest(config), statements, is_first=False)
+
+
+def source_of(table: Table) -> sql.Name:
+    """Schema and name of a table at its source."""
+    return table.source.schema_name, table.source.table_name
+
+
+def _step(system: System, table: Table, digest: str, statements: list[str], *, is_first: bool) -> Fill:
+    return Fill(
+        system=system.system,
+        connector=connector_name(system.system),
+        table=table.table,
+        digest=digest,
+        statements=tuple(statements),
+        is_first=is_first,
+    )
