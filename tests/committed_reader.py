@@ -1,6 +1,6 @@
 """An independent reader of a topic's committed records: a plain client, none of TrueUp's own code."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
@@ -20,8 +20,13 @@ def quiet_client(bootstrap_servers: str) -> dict[str, str | int | float | bool]:
     return {"bootstrap.servers": bootstrap_servers, "log_level": 0}
 
 
-def committed_messages(bootstrap_servers: str, topic: str) -> Iterator[Message]:
-    """Every committed record of a topic from its beginning to its end, in order within a partition; no watermarks."""
+def committed_messages(
+    bootstrap_servers: str, topic: str, starts: Mapping[tuple[str, int], int] = {}
+) -> Iterator[Message]:
+    """Every committed record of a topic up to its end, in order within a partition; no watermarks.
+
+    :param starts: where to begin; at the beginning of partitions that are not named.
+    """
     consumer = Consumer(
         {
             **quiet_client(bootstrap_servers),
@@ -33,7 +38,7 @@ def committed_messages(bootstrap_servers: str, topic: str) -> Iterator[Message]:
         }
     )
     partitions = consumer.list_topics(topic, 10).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+    consumer.assign([TopicPartition(topic, number, starts.get((topic, number), 0)) for number in partitions])
     ended: set[int] = set()
     try:
         while len(ended) < len(partitions):

@@ -10,7 +10,6 @@ from ruamel.yaml import YAML
 
 from tests.captured_system import CapturedSystem
 from tests.chaos.ballast import Ballast
-from tests.chaos.findings import Finding
 from tests.chaos.ledger import Ledger
 from tests.chaos.network import LOOPBACK, Cable, Network
 from tests.chaos.registers import REGISTER_TABLES, Copy, RegisterTable
@@ -46,12 +45,15 @@ def apply_worker(replica: str) -> str:
     return f"apply-{replica}"
 
 
-class TopicReading(msgspec.Struct, frozen=True):
-    """What an independent reader found in a topic, up to its ends of then: it need not read that part again."""
+class TopicReading(msgspec.Struct):
+    """What an independent reader found in a topic, up to its ends of then: it goes on there.
 
-    ends: Ends
-    count: int
-    findings: list[Finding] = []
+    :ivar newest: of a truth topic, the version of each key.
+    """
+
+    ends: Ends = {}
+    count: int = 0
+    newest: dict[bytes, bytes] = {}
 
 
 class RigFolder(DemoFolder):

@@ -23,11 +23,14 @@ ENDS_MAX = 3
 Inject = Callable[[Rig, random.Random, Report], None]
 
 
-def run(rig: Rig, name: str, inject: Inject, seed: str, *, still_s_max: float | None = None) -> Report:
+def run(
+    rig: Rig, name: str, inject: Inject, seed: str, *, still_s_max: float | None = None, controls: bool = True
+) -> Report:
     """Do a fault to the rig under load.
 
     :param seed: of everything random here; how the machine's own timing falls is not in it.
     :param still_s_max: how long a copy may stand still under load.
+    :param controls: the checker's negative control is done, too.
     """
     report = Report(name)
     began = time.monotonic()
@@ -49,12 +52,17 @@ def run(rig: Rig, name: str, inject: Inject, seed: str, *, still_s_max: float | 
             for _, reader in readers:
                 reader.under_load.clear()
             writers.stop()
+        drained_at = time.monotonic()
         drain(rig, report)
     finally:
         for _, reader in readers:
             reader.stop()
     if not any(finding.anomaly is Anomaly.STUCK for finding in report.findings):  # nothing to spoil, nothing to compare
-        control(rig, report, random.Random(f"{seed}/control"))
+        controlled_at = time.monotonic()
+        if controls:
+            control(rig, report, random.Random(f"{seed}/control"))
+        steps_s = (drained_at - began, controlled_at - drained_at, time.monotonic() - controlled_at)
+        report.facts["seconds of fault, drain, control"] = ", ".join(f"{step_s:.0f}" for step_s in steps_s)
     for table, reader in readers:
         report.findings += reader.watch.findings + check_seen(reader.watch, rig.ledgers[table], reader.place)
     _add_facts(rig, report, [reader for _, reader in readers], ended_before)

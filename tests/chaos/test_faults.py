@@ -18,12 +18,13 @@ NEW_REPLICA = "latecomer"
 
 
 def test_fault(rigs: Rigs, book: Book, seed: str, fault: str, round_number: int) -> None:
-    """Faults of one rig share it; with more brokers comes another."""
+    """Faults of one rig share it; with more brokers comes another. The checker's own control is of the first round."""
     chosen = FAULTS[fault]
     name = f"{fault} {chosen.inject.__name__}, round {round_number}"
     rig = rigs.of(chosen.brokers)
     try:
-        report = run(rig, name, chosen.inject, seed, still_s_max=chosen.still_s_max)
+        is_first = round_number == 1
+        report = run(rig, name, chosen.inject, seed, still_s_max=chosen.still_s_max, controls=is_first)
     except Exception:
         rigs.stop()
         raise
