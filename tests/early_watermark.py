@@ -17,14 +17,14 @@ _passed = watermarks.Watermarks.passed
 
 def _one_batch_early(self: watermarks.Watermarks, tp: TP, position: int, memory: PartitionMemory) -> list[Beat]:
     """Whatever the partition waits for is said to be there already."""
-    for pending in self._pending.get(tp, {}).values():
+    for pending in self._owned[tp].pending.values() if tp in self._owned else ():
         pending._waiting = type(pending._waiting)((beat, 0) for beat, _ in pending._waiting)
     return _passed(self, tp, position, memory)
 
 
 def _always_due(self: watermarks.Watermarks, tp: TP, lane: Lane) -> bool:
     state = lane.partitions.get(tp)
-    waiting = any(pending._waiting for pending in self._pending[tp].values())
+    waiting = any(pending._waiting for pending in self._owned[tp].pending.values())
     return waiting and state is not None and state.ready and state.in_flight is None and state.stopped is None
 
 

@@ -24,10 +24,7 @@ def oldest(marks: Sequence[Mark | None]) -> Mark | None:
     known = [mark for mark in marks if mark is not None]
     if len(known) < len(marks):
         return None
-    first = min(known)
-    truncates = [mark.truncated for mark in known if mark.epoch == first.epoch]
-    promised = [truncated for truncated in truncates if truncated <= first.position]
-    return first if max(promised, default=0) <= min(truncates) else None
+    return min(known) if len({(mark.epoch, mark.truncated) for mark in known}) == 1 else None
 
 
 class MarkerChecks:

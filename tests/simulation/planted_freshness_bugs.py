@@ -10,7 +10,6 @@ import msgspec
 from faust.types import TP
 
 from tests.simulation.database import Mark
-from tests.simulation.freshness_checks import oldest
 from tests.simulation.heartbeats import SimulatedHeartbeats
 from tests.simulation.schedule import Process
 from tests.simulation.worker import Parts
@@ -27,7 +26,7 @@ class MarkedOneBatchEarly(Parts):
 
     class _Watermarks(Watermarks):
         def passed(self, tp: TP, position: int, memory: PartitionMemory) -> list[Beat]:
-            for pending in self._pending.get(tp, {}).values():
+            for pending in self._owned[tp].pending.values() if tp in self._owned else ():
                 pending._waiting = type(pending._waiting)((beat, 0) for beat, _ in pending._waiting)
             return super().passed(tp, position, memory)
 
@@ -73,7 +72,21 @@ class TruncatesForgotten(Parts):
     """A partition that did not carry out a truncate yet is believed all the same."""
 
     def as_of(self, marks: Sequence[Mark | None]) -> Mark | None:
-        return oldest([None if mark is None else mark._replace(truncated=0) for mark in marks])
+        known = [mark for mark in marks if mark is not None]
+        return min(known) if len(known) == len(marks) and len({mark.epoch for mark in known}) == 1 else None
+
+
+class LatestTruncatesCompared(Parts):
+    """Only truncates at or below what the oldest partition is as of are compared: another came since, or an epoch."""
+
+    def as_of(self, marks: Sequence[Mark | None]) -> Mark | None:
+        known = [mark for mark in marks if mark is not None]
+        if len(known) < len(marks):
+            return None
+        first = min(known)
+        truncates = [mark.truncated for mark in known if mark.epoch == first.epoch]
+        promised = [truncated for truncated in truncates if truncated <= first.position]
+        return first if max(promised, default=0) <= min(truncates) else None
 
 
 class OwnTruncateForgotten(Parts):
@@ -126,6 +139,7 @@ PLANTED: Final[tuple[type[Parts], ...]] = (
     EndsReadFirst,
     NewestPartitionSpeaks,
     TruncatesForgotten,
+    LatestTruncatesCompared,
     OwnTruncateForgotten,
     UnmarkedPartitionForgotten,
     CompactionForgotten,

@@ -204,6 +204,31 @@ def test_a_log_that_went_back_marks_nothing_until_a_new_epoch() -> None:
     run(test)
 
 
+def test_a_fall_that_a_new_epoch_cured_stops_nobody_again() -> None:
+    """The resync began the epoch in the partition; no beat of it comes before its snapshot is over."""
+
+    async def test() -> None:
+        mark = Beat("shop", 1, Position(100, 101), 100_000_000, 100)
+        resynced = PartitionMemory({}, Guard(2), marks={"shop": mark}, unswept=2)
+        watermarks, heartbeats = followed(FIRST, memory=resynced)
+        await step(watermarks)
+        assert heartbeats.starts == [{}], "the beats of the epoch that is over are not read again"
+        watermarks.taken(SECOND, PartitionMemory({}, Guard(1), marks={"shop": mark}))  # one that is not in it yet
+        heartbeats.beat(100)
+        heartbeats.beat(50, time_us=10**15, offset=101)
+        await step(watermarks)
+        watermarks.check(FIRST)
+        with pytest.raises(SourceWentBack):
+            watermarks.check(SECOND)
+        heartbeats.beat(20, epoch=2, time_us=10**15 + 1, offset=102)
+        await step(watermarks)
+        watermarks.check(SECOND)
+        swept = resynced.swept(2)
+        assert [beat.epoch for beat in watermarks.passed(FIRST, 10, swept)] == [2]
+
+    run(test)
+
+
 def test_a_fall_while_the_worker_was_away_is_found() -> None:
     """It reads on from the beat a partition was last marked with."""
 

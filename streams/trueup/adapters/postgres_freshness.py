@@ -26,41 +26,36 @@ _WINDOWS: Final = """CREATE TABLE trueup.windows (
     objective numeric
 )"""
 
+# One that met no marker yet makes the table as of nothing: it may lack anything. So do partitions that carried out
+# different truncates, or are in different epochs: what one of them did may be promised for all, and it says only what
+# it did last.
+_IS_ONE: Final = "count(t.as_of) = w.partitions AND count(DISTINCT (t.as_of_epoch, t.as_of_truncated)) = 1"
+
 # clock_timestamp(), not now(): a transaction that was opened long ago must not take its old snapshot for a fresh one.
-# The oldest partition speaks for the table. One that met no marker yet makes it null: it may lack anything. So does a
-# truncate that is promised and not carried out in all partitions yet: each has its own control record of it.
+# The oldest partition speaks for the table.
 _FRESHNESS: Final = f"""CREATE VIEW trueup.freshness AS
 SELECT w.table_name,
        c.target,
-       CASE WHEN s.is_one THEN p.as_of END AS as_of,
-       CASE WHEN s.is_one THEN '0/0'::pg_lsn + p.as_of_position END AS as_of_position,
-       CASE WHEN s.is_one THEN p.as_of_epoch END AS as_of_epoch,
+       p.as_of,
+       '0/0'::pg_lsn + p.as_of_position AS as_of_position,
+       p.as_of_epoch,
        w.within,
        w.objective,
-       CASE WHEN w.within IS NOT NULL
-            THEN s.is_one AND coalesce(clock_timestamp() - p.as_of <= w.within, false) END AS fresh,
+       CASE WHEN w.within IS NOT NULL THEN coalesce(clock_timestamp() - p.as_of <= w.within, false) END AS fresh,
        p.held_keys,
        p.dead_lettered_keys + (SELECT count(DISTINCT l.key) FROM trueup.dead_letters l
                                WHERE l.target = c.target AND l.superseded_at IS NULL) AS dead_lettered_keys
 FROM trueup.windows w
 JOIN trueup.copies c ON c.plan->>'table' = w.table_name AND NOT starts_with(c.target, '{SHADOW_SCHEMA}.{SHADOW_PREFIX}')
 CROSS JOIN LATERAL (
-    SELECT count(t.as_of) AS marked,
-           min(t.as_of) AS as_of,
-           (array_agg(t.as_of_position ORDER BY t.as_of_epoch, t.as_of_position))[1] AS as_of_position,
-           min(t.as_of_epoch) AS as_of_epoch,
+    SELECT CASE WHEN {_IS_ONE} THEN min(t.as_of) END AS as_of,
+           CASE WHEN {_IS_ONE} THEN min(t.as_of_position) END AS as_of_position,
+           CASE WHEN {_IS_ONE} THEN min(t.as_of_epoch) END AS as_of_epoch,
            coalesce(sum(t.held_keys), 0)::bigint AS held_keys,
            coalesce(sum(t.dead_lettered_keys), 0)::bigint AS dead_lettered_keys
     FROM trueup.progress t
     WHERE t.topic = '{truth_topic("")}' || w.table_name AND t.next_offset IS NOT NULL
-) p
-CROSS JOIN LATERAL (
-    SELECT p.marked = w.partitions AND NOT EXISTS (
-        SELECT FROM trueup.progress t JOIN trueup.progress o USING (topic, as_of_epoch)
-        WHERE topic = '{truth_topic("")}' || w.table_name AND as_of_epoch = p.as_of_epoch
-              AND o.as_of_truncated < t.as_of_truncated AND t.as_of_truncated <= p.as_of_position
-    ) AS is_one
-) s"""
+) p"""
 
 _MADE_AS: Final = f"made by trueup apply: {hashlib.sha256(_FRESHNESS.encode()).hexdigest()[:16]}"
 

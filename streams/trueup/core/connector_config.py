@@ -95,9 +95,10 @@ def notifies(config: Mapping[str, str]) -> bool:
     return _NOTIFICATION_CHANNELS in config
 
 
-def silent(config: Mapping[str, str]) -> dict[str, str]:
-    """The settings without notifications."""
-    return {key: value for key, value in config.items() if key not in {_NOTIFICATION_CHANNELS, _NOTIFICATION_TOPIC}}
+def silent(system: str, config: Mapping[str, str]) -> dict[str, str]:
+    """A system's settings without notifications. Its beats name these: they prove nothing of a task that notifies."""
+    kept = {key: value for key, value in config.items() if key not in {_NOTIFICATION_CHANNELS, _NOTIFICATION_TOPIC}}
+    return kept | {_HEARTBEAT_QUERY: _heartbeat_query(system, config_digest(kept))}
 
 
 def heartbeat_interval_ms(tables: Iterable[Table]) -> int:

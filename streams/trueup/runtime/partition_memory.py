@@ -58,6 +58,10 @@ class PartitionMemory(msgspec.Struct, frozen=True):
         totals = {o: self.totals.get(o, 0) + counts.get(o, 0) for o in Outcome}
         return msgspec.structs.replace(self, totals=totals, guard=guard)
 
+    def guard_of(self, system: str) -> Guard:
+        """The guard over the log of a system that writes the table."""
+        return self.guard if self.guard.writers is None else self.guard.of(system)
+
     def marked(self, beats: Iterable[Beat]) -> PartitionMemory:
         """The memory once the truth partition is marked with these beats."""
         return msgspec.structs.replace(self, marks=self.marks | {beat.system: beat for beat in beats})

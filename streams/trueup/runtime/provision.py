@@ -12,7 +12,7 @@ from trueup.adapters.connector_template import connector_template
 from trueup.adapters.secret_references import Secrets
 from trueup.adapters.topic_reader import TopicReader
 from trueup.core.capture_health import has_streamed
-from trueup.core.connector_config import notification_topic, notifies, silent
+from trueup.core.connector_config import config_digest, notification_topic, notifies, silent
 from trueup.core.truth_schema import canonical_text
 from trueup.model.errors import Refused
 from trueup.model.registration import Project
@@ -101,20 +101,20 @@ class Provisioner:
                 parts.connect.restart_failed(step.name)
                 parts.connect.wait_running(step.name, _RUNNING_DEADLINE_S, on_wait, before=before)
             case Fill():
-                self._wait_streaming(step.system, step.connector, step.digest, _FIRST_SNAPSHOT_DEADLINE_S, on_wait)
-                self._fill(step)
+                self._fill(step, on_wait)
             case _ as never:
                 assert_never(never)
 
-    def _fill(self, step: Fill) -> None:
+    def _fill(self, step: Fill, on_wait: OnWait) -> None:
+        if step.is_first and not notifies(self._parts.connect.config(step.connector) or {}):
+            raise Refused(
+                f'connector "{step.connector}" cannot say yet when the rows of "{step.table}" have been read',
+                detail="it had failed before its first snapshot was over",
+                hint="run trueup apply again",
+            )
+        self._wait_streaming(step.system, step.connector, step.digest, _FIRST_SNAPSHOT_DEADLINE_S, on_wait)
         statements = list(step.statements)
         if step.is_first:
-            if not notifies(self._parts.connect.config(step.connector) or {}):
-                raise Refused(
-                    f'connector "{step.connector}" cannot say yet when the rows of "{step.table}" have been read',
-                    detail="it had failed before its first snapshot was over",
-                    hint="run trueup apply again",
-                )
             topic = notification_topic(step.system)
             ends = TopicReader(self._settings.kafka.bootstrap_servers).ends([topic])
             statements.append(sql.note_asked_at(step.system, step.table, ends.get((topic, 0), 0)))
@@ -125,10 +125,13 @@ class Provisioner:
         connect = self._parts.connect
         before = connect.status(step.name)
         may_notify = notifies(step.config) and (before is None or self._has_streamed(step, on_wait))
-        connect.put_config(step.name, step.config if may_notify else silent(step.config))
+        config = step.config if may_notify or not notifies(step.config) else silent(step.system, step.config)
+        connect.put_config(step.name, config)
+        if before is not None and before.failed:  # Connect leaves a failed task alone when its settings stay the same
+            connect.restart_failed(step.name)
         connect.wait_running(step.name, _RUNNING_DEADLINE_S, on_wait, before=before)
         if step.streams:
-            self._wait_streaming(step.system, step.name, step.digest, _STREAMING_DEADLINE_S, on_wait)
+            self._wait_streaming(step.system, step.name, config_digest(config), _STREAMING_DEADLINE_S, on_wait)
 
     def _has_streamed(self, step: PutConnector, on_wait: OnWait) -> bool:
         """Waits for the end of a first snapshot, before which no notification may come (`core.connector_config`). False

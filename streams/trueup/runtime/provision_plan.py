@@ -31,7 +31,6 @@ from trueup.core.column_rules import problems_with_columns
 from trueup.core.connector_config import (
     CaptureLogin,
     ConnectorPlaces,
-    config_digest,
     connector_config,
     connector_name,
 )
@@ -339,7 +338,6 @@ def _capture_steps(
             system=system.system,
             name=view.name,
             config=config,
-            digest=config_digest(config),
             changed=() if running is None else tuple(changed),
             streams=not begins and state.heartbeat_config is not None,
         )

@@ -82,7 +82,6 @@ class PutConnector(_Step, frozen=True):
     system: str
     name: str
     config: dict[str, str]
-    digest: str
     changed: tuple[str, ...]
     streams: bool
 

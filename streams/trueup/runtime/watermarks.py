@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 from faust.types import TP
@@ -56,6 +56,7 @@ class _System:
     :ivar since: from this offset on every beat was read; None before the first.
     :ivar next: where reading goes on after an outage.
     :ivar went_back: its log did; nothing may be said of its partitions until a new epoch begins.
+    :ivar fell_in: the epoch in which it did. Partitions that are in a later one go on.
     """
 
     def __init__(self, name: str) -> None:
@@ -64,6 +65,19 @@ class _System:
         self.since: int | None = None
         self.next: int | None = None
         self.went_back: SourceWentBack | None = None
+        self.fell_in = 0
+
+
+class _Partition(NamedTuple):
+    """What is known of an owned partition, by system that writes its table.
+
+    :param marked: its mark is of the epoch it is in.
+    :param epochs: it was in when it was taken over; 0: it met no record yet. A new epoch takes it over anew.
+    """
+
+    pending: dict[str, Pending[Beat]]
+    marked: frozenset[str]
+    epochs: dict[str, int]
 
 
 class Watermarks:
@@ -77,48 +91,51 @@ class Watermarks:
         self._systems = {name: _System(name) for name in sorted({s for t in tables.values() for s in t.systems})}
         self._by_topic = {heartbeat_topic(name): system for name, system in self._systems.items()}
         self._decoders: dict[int, EnvelopeDecoder] = {}
-        self._pending: dict[TP, dict[str, Pending[Beat]]] = {}
-        self._marked: dict[TP, frozenset[str]] = {}  # by which systems, when they were taken over
+        self._owned: dict[TP, _Partition] = {}
         self._restarts = True
 
     # --- asked by the handler ---
 
     def taken(self, tp: TP, memory: PartitionMemory) -> None:
-        """A partition was taken over. The beats since its mark are read again: the log may have gone back meanwhile."""
-        self._pending[tp] = {name: Pending() for name in self._tables[tp.topic].systems}
-        self._marked[tp] = frozenset(memory.marks)
-        for name in self._pending[tp]:
-            system, mark = self._systems[name], memory.marks.get(name)
-            if mark is not None and (system.since is None or mark.offset < system.since):
+        """A partition was taken over. The beats since its mark are read again: the log may have gone back meanwhile.
+        Not those of an epoch that is over: it may have ended because the log went back."""
+        names = self._tables[tp.topic].systems
+        epochs = {name: memory.guard_of(name).epoch for name in names}
+        marks = {name: mark for name in names if (mark := memory.marks.get(name)) and mark.epoch >= epochs[name]}
+        self._owned[tp] = _Partition({name: Pending() for name in names}, frozenset(marks), epochs)
+        for name, mark in marks.items():
+            system = self._systems[name]
+            if system.since is None or mark.offset < system.since:
                 system.since = system.next = mark.offset
                 self._restarts = True
 
     def released(self, tp: TP) -> None:
-        self._pending.pop(tp, None)
-        self._marked.pop(tp, None)
+        self._owned.pop(tp, None)
 
     def passed(self, tp: TP, position: int, memory: PartitionMemory) -> list[Beat]:
         """The beats a partition is to be marked with when everything below a position is durable, one of a system.
 
         :param memory: as it will be committed together with the markers.
         """
-        taken = [pending.take(position) for pending in self._pending.get(tp, {}).values()]
+        owned = self._owned.get(tp)
+        taken = [] if owned is None else [pending.take(position) for pending in owned.pending.values()]
         return [beat for beat in taken if beat is not None and self._may_mark(beat, memory)]
 
     def _may_mark(self, beat: Beat, memory: PartitionMemory) -> bool:
         if self._systems[beat.system].went_back is not None:
             return False
-        guard = memory.guard if memory.guard.writers is None else memory.guard.of(beat.system)
-        return may_mark(beat, memory.marks.get(beat.system), guard, memory.unswept)
+        return may_mark(beat, memory.marks.get(beat.system), memory.guard_of(beat.system), memory.unswept)
 
     def check(self, tp: TP) -> None:
         """Raises SourceWentBack when the heartbeat of a system says so; the table itself may not have changed."""
-        for system in self._writing(tp):
-            if system.went_back is not None:
-                raise system.went_back
+        for fall in self._falls(tp):
+            raise fall
 
-    def _writing(self, tp: TP) -> list[_System]:
-        return [self._systems[name] for name in self._tables[tp.topic].systems]
+    def _falls(self, tp: TP) -> list[SourceWentBack]:
+        """Of logs that went back in the epoch of the partition."""
+        epochs = self._owned[tp].epochs if tp in self._owned else {}
+        systems = [(self._systems[name], epoch) for name, epoch in epochs.items()]
+        return [s.went_back for s, epoch in systems if s.went_back is not None and s.fell_in >= epoch]
 
     # --- the work ---
 
@@ -137,7 +154,7 @@ class Watermarks:
             await self._heartbeats.stop()
 
     async def _step(self, lane: Lane) -> None:
-        if not self._pending:
+        if not self._owned:
             await asyncio.sleep(_POLL_S)
             return
         if self._restarts:
@@ -157,20 +174,21 @@ class Watermarks:
             if found is not None:
                 beat, filled[beat.system] = found
                 newest[beat.system] = beat
-        places = {tp: [name for name in newest if self._speaks_of(tp, name, filled[name])] for tp in self._pending}
+        places = {tp: [name for name in newest if self._speaks_of(tp, name, filled[name])] for tp in self._owned}
         # After the beat was seen, not before: see the top of this file.
         ends = await self._heartbeats.ends([(tp.topic, tp.partition) for tp, speaking in places.items() if speaking])
         for tp, speaking in places.items():
-            pending, end = self._pending.get(tp), ends.get((tp.topic, tp.partition))
-            if pending is not None and end is not None:
+            owned, end = self._owned.get(tp), ends.get((tp.topic, tp.partition))
+            if owned is not None and end is not None:
                 for name in speaking:
-                    pending[name].add(newest[name], end)
+                    owned.pending[name].add(newest[name], end)
 
     def _speaks_of(self, tp: TP, system: str, filled: str | None) -> bool:
         """:param filled: what the newest beat of the system names."""
-        if system not in self._pending[tp]:
+        owned = self._owned[tp]
+        if system not in owned.pending:
             return False
-        return speaks_of(filled, self._tables[tp.topic].table, is_marked=system in self._marked[tp])
+        return speaks_of(filled, self._tables[tp.topic].table, is_marked=system in owned.marked)
 
     def _beat_of(self, record: LogRecord) -> tuple[Beat, str | None] | None:
         """The beat of a record, and which tables it names. Rows of a snapshot are none: the stream has not begun."""
@@ -188,7 +206,7 @@ class Watermarks:
         except SourceWentBack as exc:
             if system.went_back is None:
                 log.error("source went back", system=name, error=exc.primary, detail=exc.detail, hint=exc.hint)
-            system.went_back = exc
+            system.went_back, system.fell_in = exc, event.epoch
             return None
         if isinstance(moved, Skip) or event.op is not Op.UPDATE or event.position is None:
             return None
@@ -205,7 +223,7 @@ class Watermarks:
 
     def _turn_due(self, lane: Lane) -> bool:
         """Has idle partitions marked, a few at a time. Returns whether others wait."""
-        due = [tp for tp in list(self._pending) if self._is_due(tp, lane)]
+        due = [tp for tp in list(self._owned) if self._is_due(tp, lane)]
         for tp in due[:_TURNS_MAX]:
             lane.turn(tp)
         return bool(due)
@@ -214,6 +232,6 @@ class Watermarks:
         state = lane.partitions.get(tp)
         if state is None or not state.ready or state.in_flight is not None or state.stopped is not None:
             return False
-        if any(pending.is_due(state.position) for pending in self._pending[tp].values()):
+        if any(pending.is_due(state.position) for pending in self._owned[tp].pending.values()):
             return True
-        return any(system.went_back is not None for system in self._writing(tp))
+        return bool(self._falls(tp))
