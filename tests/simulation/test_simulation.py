@@ -31,6 +31,11 @@ def test_a_truncate_is_a_witness_of_its_topic_where_offsets_were_deleted(seed: i
     assert not run_seed(seed).findings
 
 
+def test_a_row_of_a_snapshot_from_before_a_truncate_does_not_come_back_where_offsets_were_deleted() -> None:
+    """It lies between the truncate and its control record, so deciding all once more met it first."""
+    assert not run_seed(1228).findings
+
+
 def test_what_a_person_declined_before_a_truncate_may_be_asked_about_again_or_not() -> None:
     """The model said that it must, once the row had been read again; nobody promised that."""
     assert not run_seed(1606).findings

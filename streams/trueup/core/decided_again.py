@@ -10,7 +10,7 @@ and its case waits again, with the images there are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -18,6 +18,7 @@ import msgspec
 from trueup.core import cases
 from trueup.core.case_decision import Obeyed, judge
 from trueup.core.control import DecisionOrder, Truncate, decision_in, segments
+from trueup.core.decode import decode
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import DecidePlan, decide_batch, held_of
 from trueup.core.truncation import (
@@ -31,7 +32,7 @@ from trueup.core.truncation import (
 )
 from trueup.model.case import Case, CaseDecision
 from trueup.model.decision import DELETED_HASH, Held, TruthRecord
-from trueup.model.event import LogRecord
+from trueup.model.event import ChangeEvent, LogRecord, Op
 from trueup.model.version import Version, make_version, offset_of, split_version
 
 GONE: Final = "the row it took was truncated at the source"
@@ -183,7 +184,7 @@ def settled(
     again = _Replay(stretch, plan, held, known_cases)
     again.begin()
     again.decide()
-    truths = []
+    truths, read = [], _keys_read(records, plan)
     for key in keys:
         known = held.get(key)
         if known is None or not is_row_of_before(known, order):
@@ -195,8 +196,10 @@ def settled(
             elif key in again.fallen:  # the same content perhaps; but a person's word is not what it rests on
                 version = version_deleted(known.version, order)
                 truths.append(msgspec.structs.replace(again.truths[key], version=version, encoded=None))
-        elif before:
-            truths.append(again.truths.get(key) or deletion(key, _version_gone(known.version, stretch), order))
+        elif before and key in again.truths:
+            truths.append(again.truths[key])
+        elif before and key not in read:
+            truths.append(deletion(key, _version_gone(known.version, stretch), order))
         else:
             truths.append(deletion(key, version_deleted(known.version, order), order))
     changed = {}
@@ -219,6 +222,13 @@ def _shows(case: Case) -> tuple[str, str]:
     """What a decision is about: what is held, whichever record says so, and the newest image."""
     held, came = case.sides
     return held.content_hash, came.version
+
+
+def _keys_read(records: Iterable[LogRecord], plan: DecidePlan) -> set[bytes]:
+    """Keys with a row of a snapshot; it was read before the truncate: nothing was made of it. Who decides all once
+    more, because the group's offsets were lost, must not take it for newer than its deletion."""
+    events = (decode(record, plan.decoders) for record in records if record.key is not None)
+    return {event.key for event in events if isinstance(event, ChangeEvent) and event.op is Op.READ}
 
 
 def _version_gone(version: Version, stretch: Stretch) -> Version:

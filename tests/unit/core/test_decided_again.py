@@ -57,6 +57,16 @@ def test_a_row_of_a_snapshot_alone_brings_nothing_back() -> None:
     assert published.version == make_version(1, ORDER.offset)
 
 
+def test_a_row_of_a_snapshot_that_was_unchanged_is_older_than_its_deletion() -> None:
+    """Decided once more, because the group's offsets were lost, it would bring the row back for a moment."""
+    row = order(1)
+    (truth,) = decide_batch([change(10, "c", row)], {}, Guard(), PLAN).truths
+    held = {key_of(1): Held(make_version(1, 10), truth.content_hash)}
+    (published,) = settled([after(50, "r", row)], 40, ORDER, held, {}, PLAN).truths
+    assert published.content_hash == DELETED_HASH
+    assert published.version > make_version(1, 50)
+
+
 def test_what_is_held_since_and_what_came_behind_the_control_record_is_left_alone() -> None:
     records = [after(50, "c", order(1)), after(51, "c", order(2))]
     held = {key_of(1): held_row(50), key_of(2): held_row(95)}
