@@ -71,6 +71,8 @@ class NewestPartitionSpeaks(Parts):
 class TruncatesForgotten(Parts):
     """A partition that did not carry out a truncate yet is believed all the same."""
 
+    first_seed = 400
+
     def as_of(self, marks: Sequence[Mark | None]) -> Mark | None:
         known = [mark for mark in marks if mark is not None]
         return min(known) if len(known) == len(marks) and len({mark.epoch for mark in known}) == 1 else None
@@ -110,6 +112,8 @@ class UnmarkedPartitionForgotten(Parts):
 
 class CompactionForgotten(Parts):
     """A marker is believed when it is met, although truths before it may have been compacted away."""
+
+    first_seed = 280
 
     class _Handler(ApplyHandler):
         def _arrived(self, batch: Batch, markers: Sequence[LogRecord]) -> AsOf | None:
