@@ -78,19 +78,6 @@ class TruncatesForgotten(Parts):
         return min(known) if len(known) == len(marks) and len({mark.epoch for mark in known}) == 1 else None
 
 
-class LatestTruncatesCompared(Parts):
-    """Only truncates at or below what the oldest partition is as of are compared: another came since, or an epoch."""
-
-    def as_of(self, marks: Sequence[Mark | None]) -> Mark | None:
-        known = [mark for mark in marks if mark is not None]
-        if len(known) < len(marks):
-            return None
-        first = min(known)
-        truncates = [mark.truncated for mark in known if mark.epoch == first.epoch]
-        promised = [truncated for truncated in truncates if truncated <= first.position]
-        return first if max(promised, default=0) <= min(truncates) else None
-
-
 class OwnTruncateForgotten(Parts):
     """A partition is marked between the truncate it passes on and its own control record."""
 
@@ -143,7 +130,6 @@ PLANTED: Final[tuple[type[Parts], ...]] = (
     EndsReadFirst,
     NewestPartitionSpeaks,
     TruncatesForgotten,
-    LatestTruncatesCompared,
     OwnTruncateForgotten,
     UnmarkedPartitionForgotten,
     CompactionForgotten,
