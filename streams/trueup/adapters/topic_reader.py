@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final
@@ -16,6 +17,7 @@ from aiokafka.structs import TopicPartition as AioTopicPartition
 from confluent_kafka import (
     Consumer,
     IsolationLevel,
+    KafkaError,
     KafkaException,
     Producer,
     TopicPartition,
@@ -96,7 +98,10 @@ class TopicReader:
         return {(tp.topic, tp.partition): (at.offset, at.metadata or "") for tp, at in found.items() if at.offset >= 0}
 
     def read(self, topic: str, starts: dict[int, int] | None = None) -> Iterator[LogRecord]:
-        """Every committed record of a topic up to its present end, from the start or from given offsets."""
+        """Every committed record of a topic up to its present end, from the start or from given offsets.
+
+        :raises Unreachable: nothing came for ten seconds although the end is not reached. What came may not be all.
+        """
         ends = {number: end for (_, number), end in self.ends([topic]).items()}
         consumer = Consumer(
             {
@@ -113,12 +118,20 @@ class TopicReader:
             first = starts or {}
             consumer.assign([TopicPartition(topic, number, first.get(number, 0)) for number in ends])
             open_partitions = {number for number, end in ends.items() if end > first.get(number, 0)}
+            why, deadline = "", time.monotonic() + _TIMEOUT_S
             while open_partitions:
-                for message in consumer.consume(2_000, _POLL_S):
-                    if message.error() is not None:
-                        open_partitions.discard(message.partition() or 0)
-                    else:
+                messages = consumer.consume(2_000, _POLL_S)
+                for message in messages:
+                    if (error := message.error()) is None:
                         yield _record(message)
+                    elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                        open_partitions.discard(message.partition() or 0)
+                    else:  # librdkafka tries again by itself; that a broker is away is the end of no partition
+                        why = f": {error.str()}"
+                if any(message.error() is None for message in messages):
+                    deadline = time.monotonic() + _TIMEOUT_S
+                elif open_partitions and time.monotonic() > deadline:
+                    raise Unreachable("kafka", detail=f"{self._servers}: {topic} was not read to its end{why}")
         finally:
             consumer.close()
 

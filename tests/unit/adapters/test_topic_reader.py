@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 
 from trueup.adapters import topic_reader
 from trueup.adapters.topic_reader import TopicReader
@@ -26,6 +27,69 @@ class HalfSilent:
 def reader(monkeypatch: pytest.MonkeyPatch) -> TopicReader:
     monkeypatch.setattr(topic_reader, "_TIMEOUT_S", 0.2)
     return TopicReader("127.0.0.1:1")
+
+
+class Message:
+    def __init__(self, partition: int, offset: int = 0, error: int | None = None) -> None:
+        self._place, self._error = (partition, offset), error
+
+    def error(self) -> KafkaError | None:
+        return None if self._error is None else KafkaError(self._error)
+
+    def partition(self) -> int:
+        return self._place[0]
+
+    def offset(self) -> int:
+        return self._place[1]
+
+    def topic(self) -> str:
+        return "a"
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 0
+
+    def key(self) -> None: ...
+
+    value = headers = key
+
+
+class Partitions:
+    """A consumer of two partitions with a record each; between them a broker goes away."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.batches = [
+            [Message(1, 0), Message(1, 1, KafkaError._PARTITION_EOF)],
+            [Message(-1, 0, KafkaError._TRANSPORT)],
+        ]
+
+    def assign(self, _: object) -> None: ...
+
+    def close(self) -> None: ...
+
+    def consume(self, *_: object) -> list[Message]:
+        return self.batches.pop(0) if self.batches else []
+
+
+class PartitionsThatComeBack(Partitions):
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__()
+        self.batches += [[Message(0, 0)], [Message(0, 1, KafkaError._PARTITION_EOF)]]
+
+
+@pytest.mark.parametrize("consumer", [Partitions, PartitionsThatComeBack])
+def test_a_broker_that_goes_away_is_the_end_of_no_partition(
+    reader: TopicReader, monkeypatch: pytest.MonkeyPatch, consumer: type[Partitions]
+) -> None:
+    monkeypatch.setattr(reader, "ends", lambda _: {("a", 0): 1, ("a", 1): 1})
+    monkeypatch.setattr(topic_reader, "Consumer", consumer)
+    read = reader.read("a")
+    assert next(read).partition == 1
+    if consumer is PartitionsThatComeBack:
+        assert [record.partition for record in read] == [0]
+    else:
+        with pytest.raises(Unreachable, match="kafka") as error:
+            next(read)
+        assert "a was not read to its end" in str(error.value)
 
 
 def test_a_dead_kafka_is_named(reader: TopicReader) -> None:
