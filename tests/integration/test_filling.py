@@ -53,8 +53,7 @@ class Filled:
 
     def look(self) -> None:
         """What the capture worker does every few seconds."""
-        tables = read_project(self.system.settings.project_dir, problems_of).tables_owned_by(self.system.name)
-        FillingWatch({self.system.name: self.source}, {self.system.name: tables}, self.scans).look()
+        FillingWatch({self.system.name: self.source}, self.scans).look()
 
     def named(self) -> set[str]:
         """The tables that a heartbeat from now on names."""

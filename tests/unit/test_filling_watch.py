@@ -4,12 +4,10 @@ import pytest
 
 from trueup.core.filling import Scan
 from trueup.model.errors import Unreachable
-from trueup.model.registration import Owner, Source, Table
 from trueup.model.source_table import Filling
 from trueup.runtime.filling_watch import FillingWatch
 
-ORDERS = Table(table="orders", owner=Owner(system="shop"), source=Source(table="public.orders"), key=["id"])
-FILLING = Filling(table="orders", epoch=3, signal_id="fill-orders-3-a", notified_from=10)
+FILLING = Filling(table="orders", epoch=3, signal_id="fill-orders-3-a", notified_from=10, source="public.orders")
 
 
 class FakeSource:
@@ -45,8 +43,7 @@ class World:
         self.source, self.other, self.scans, self.now = FakeSource(), FakeSource(), FakeScans(), 1000.0
         self.other.found = []
         sources = {"crm": self.other, "shop": self.source}
-        tables = {"crm": [], "shop": [ORDERS]}
-        self.watch = FillingWatch(sources, tables, self.scans, clock=lambda: self.now)
+        self.watch = FillingWatch(sources, self.scans, clock=lambda: self.now)
 
 
 def test_a_table_that_was_read_is_noted_as_filled_and_nothing_before() -> None:
@@ -67,13 +64,6 @@ def test_a_table_that_was_read_is_noted_as_filled_and_nothing_before() -> None:
 def test_nothing_is_read_while_no_table_is_being_filled() -> None:
     world = World()
     world.source.found = []
-    world.watch.look()
-    assert world.scans.read == []
-
-
-def test_a_table_that_is_not_registered_here_is_left_alone() -> None:
-    world = World()
-    world.source.found = [Filling(table="gone", epoch=3, signal_id="x", notified_from=0)]
     world.watch.look()
     assert world.scans.read == []
 

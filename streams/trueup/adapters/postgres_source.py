@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import msgspec
 import psycopg
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
@@ -252,12 +253,7 @@ class PostgresSource:
     def fillings(self) -> list[Filling]:
         """Tables whose existing rows are being read by an incremental snapshot."""
         return [
-            Filling(
-                table=fill["table_name"],
-                epoch=fill["epoch"],
-                signal_id=fill["signal_id"],
-                notified_from=fill["notified_from"],
-            )
+            msgspec.convert(fill | {"table": fill["table_name"]}, Filling)
             for fill in self._fills()
             if fill.get("filling")  # the column is missing before `trueup apply` of this version
         ]

@@ -33,7 +33,7 @@ _OWN_TABLES: Final = {
         "CREATE TABLE IF NOT EXISTS trueup.fills (system text, table_name text, epoch bigint NOT NULL, "
         "how text NOT NULL CHECK (how IN ('initial', 'incremental')), signal_id text, "
         "requested_at timestamptz NOT NULL DEFAULT now(), filling boolean NOT NULL DEFAULT false, "
-        "notified_from bigint NOT NULL DEFAULT 0, PRIMARY KEY (system, table_name))"
+        "notified_from bigint NOT NULL DEFAULT 0, source text NOT NULL DEFAULT '', PRIMARY KEY (system, table_name))"
     ),
     # How far the last resync is, so that a killed one is completed and not begun anew.
     "resyncs": (
@@ -48,6 +48,7 @@ _LATER_COLUMNS: Final = {
     ("heartbeat", "filled"): "text",
     ("fills", "filling"): "boolean NOT NULL DEFAULT false",
     ("fills", "notified_from"): "bigint NOT NULL DEFAULT 0",
+    ("fills", "source"): "text NOT NULL DEFAULT ''",
 }
 
 
@@ -135,8 +136,9 @@ def fill_by_signal(system: str, table: str, source: Name, epoch: int, digest: st
     return [
         "INSERT INTO trueup.signal (id, type, data) VALUES "
         f"({literal(signal_id)}, 'execute-snapshot', {literal(data)})",
-        "INSERT INTO trueup.fills (system, table_name, epoch, how, signal_id, filling) VALUES "
-        f"({literal(system)}, {literal(table)}, {epoch}, 'incremental', {literal(signal_id)}, true) {_AGAIN}",
+        "INSERT INTO trueup.fills (system, table_name, epoch, how, signal_id, filling, source) VALUES "
+        f"({literal(system)}, {literal(table)}, {epoch}, 'incremental', {literal(signal_id)}, true, "
+        f"{literal('.'.join(source))}) {_AGAIN}",
     ]
 
 
@@ -148,13 +150,14 @@ def note_asked_at(system: str, table: str, notified_from: int) -> str:
     )
 
 
-def ask_again(system: str, filling: Filling, source: Name, attempt: str, notified_from: int) -> str:
+def ask_again(system: str, filling: Filling, attempt: str, notified_from: int) -> str:
     """Ask for the rows of a table that could not be read; nothing if there was another request meanwhile, or a resync.
 
     :param attempt: drawn anew: an id that was used is refused.
     """
     signal_id = literal(_signal_id(filling.table, filling.epoch, attempt))
-    data = literal(json.dumps({"type": "incremental", "data-collections": [_pattern(source)]}))
+    schema, table = filling.source.split(".", 1)
+    data = literal(json.dumps({"type": "incremental", "data-collections": [_pattern((schema, table))]}))
     return (
         f"WITH asked AS (UPDATE trueup.fills SET signal_id = {signal_id}, notified_from = {notified_from}, "
         f"requested_at = now() WHERE system = {literal(system)} AND table_name = {literal(filling.table)} "
@@ -219,7 +222,7 @@ def _signal_id(table: str, epoch: int, digest: str) -> str:
 
 _AGAIN: Final = (
     "ON CONFLICT (system, table_name) DO UPDATE SET epoch = excluded.epoch, how = excluded.how, "
-    "signal_id = excluded.signal_id, requested_at = now(), filling = excluded.filling"
+    "signal_id = excluded.signal_id, requested_at = now(), filling = excluded.filling, source = excluded.source"
 )
 
 

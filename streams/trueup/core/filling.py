@@ -75,15 +75,13 @@ def scan_of(record: LogRecord, schemas: Mapping[int, Schema]) -> Scan | None:
         return None
 
 
-def reading_of(filling: Filling, source: str, scans: Iterable[Scan]) -> Reading:
+def reading_of(filling: Filling, scans: Iterable[Scan]) -> Reading:
     """How the reading of a table goes.
 
     Every scan of the whole table that ended after it was asked for began when its log was captured already, so any that
     succeeded will do. A scan of one row cannot be told from it; `trueup resnapshot` refuses that meanwhile.
-
-    :param source: the table, with its schema.
     """
-    ended = [scan for scan in scans if scan.source == source and scan.offset >= filling.notified_from]
+    ended = [scan for scan in scans if scan.source == filling.source and scan.offset >= filling.notified_from]
     if any(scan.succeeded for scan in ended):
         return Reading.COMPLETE
     return Reading.FAILED if ended else Reading.RUNNING

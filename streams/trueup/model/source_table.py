@@ -180,6 +180,7 @@ class ResyncNote(msgspec.Struct, frozen=True, kw_only=True):
 class Filling(msgspec.Struct, frozen=True, kw_only=True):
     """A registered table whose existing rows are read by an incremental snapshot that was not seen complete.
 
+    :param source: the table at its source, with its schema.
     :param signal_id: of the request for them.
     :param notified_from: offset in the topic of notifications, taken before the request was made.
     """
@@ -188,6 +189,7 @@ class Filling(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     signal_id: str
     notified_from: int
+    source: str
 
 
 class SourceState(msgspec.Struct, frozen=True, kw_only=True):

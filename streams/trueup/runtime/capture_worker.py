@@ -51,8 +51,7 @@ async def run_capture(settings: Settings, project: Project, secrets: Secrets, na
     measured = {system.system: _Source(system, secrets) for system in systems}  # asked from another thread than pings
     slots = SlotWatch(names, lambda name: measured[name].place(connect), metrics)
     filled = {system.system: _Source(system, secrets) for system in systems}
-    owned = {name: project.tables_owned_by(name) for name in names}
-    fillings = FillingWatch(filled, owned, ScanReader(TopicReader(settings.kafka.bootstrap_servers), registry))
+    fillings = FillingWatch(filled, ScanReader(TopicReader(settings.kafka.bootstrap_servers), registry))
     worker.outages.expect(KAFKA_CONNECT, *(f"capture of {name}" for name in names))
     worker.reasons = watch.reasons
     log.info("worker started", kind=worker.kind, systems=names, metrics_port=worker.metrics_port)

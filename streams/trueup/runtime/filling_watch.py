@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 from uuid import uuid4
 
@@ -18,9 +18,7 @@ import structlog
 from trueup.adapters import postgres_source_sql as sql
 from trueup.core.filling import Reading, Scan, reading_of
 from trueup.model.errors import TrueUpError
-from trueup.model.registration import Table
 from trueup.model.source_table import Filling
-from trueup.runtime.fill_plan import source_of
 
 _LOOK_S: Final = 3.0  # one query at each source, and nothing else while no table is being filled
 _ASK_AGAIN_S: Final = 60.0  # what failed at once would fail at once again
@@ -45,20 +43,16 @@ class Scans(Protocol):
 
 
 class FillingWatch:
-    """Looks at the tables that are being filled, again and again.
-
-    :param tables: by system, those that are registered.
-    """
+    """Looks at the tables that are being filled, again and again. Which those are stands at their sources, so it sees
+    also what was registered since the worker started."""
 
     def __init__(
         self,
         sources: Mapping[str, Source],
-        tables: Mapping[str, Iterable[Table]],
         scans: Scans,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sources, self._scans, self._clock = sources, scans, clock
-        self._tables = {system: {table.table: table for table in found} for system, found in tables.items()}
         self._asked_at: dict[tuple[str, str], float] = {}
 
     async def run(self) -> None:
@@ -76,27 +70,25 @@ class FillingWatch:
                 log.debug("fillings are not known", system=system, error=exc.primary, detail=exc.detail)
 
     def _look_at(self, system: str) -> None:
-        registered = self._tables[system]
-        fillings = [filling for filling in self._sources[system].fillings() if filling.table in registered]
+        fillings = self._sources[system].fillings()
         if not fillings:
             return
         scans = self._scans.since(system, min(filling.notified_from for filling in fillings))
         for filling in fillings:
-            table = registered[filling.table]
-            reading = reading_of(filling, table.source.table, scans)
+            reading = reading_of(filling, scans)
             if reading is Reading.COMPLETE:
                 self._sources[system].execute(sql.note_filled(system, filling.table, filling.signal_id))
                 log.info("table filled", system=system, table=filling.table)
             elif reading is Reading.FAILED:
-                self._ask_again(system, table, filling)
+                self._ask_again(system, filling)
 
-    def _ask_again(self, system: str, table: Table, filling: Filling) -> None:
+    def _ask_again(self, system: str, filling: Filling) -> None:
         """Where notifications begin is taken before, as it was at first."""
-        now, key = self._clock(), (system, table.table)
+        now, key = self._clock(), (system, filling.table)
         if now - self._asked_at.get(key, -_ASK_AGAIN_S) < _ASK_AGAIN_S:
             return
         self._asked_at[key] = now
-        log.warning("the rows of a table could not be read: asked for again", system=system, table=table.table)
+        log.warning("the rows of a table could not be read: asked for again", system=system, table=filling.table)
         begin = self._scans.end(system)
-        again = sql.ask_again(system, filling, source_of(table), uuid4().hex, begin)
+        again = sql.ask_again(system, filling, uuid4().hex, begin)
         self._sources[system].execute(again)

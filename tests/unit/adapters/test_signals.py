@@ -68,8 +68,8 @@ def state(tables: set[str], columns: set[tuple[str, str]]) -> SourceState:
 def test_a_table_that_joins_is_being_filled_and_one_of_the_first_snapshot_is_not() -> None:
     signal, fill = fill_by_signal("shop", "orders", ("public", "orders"), 2, "abc")
     assert "fill-orders-2-abc" in signal
-    assert "(system, table_name, epoch, how, signal_id, filling)" in fill
-    assert "'incremental', 'fill-orders-2-abc', true)" in fill
+    assert "(system, table_name, epoch, how, signal_id, filling, source)" in fill
+    assert "'incremental', 'fill-orders-2-abc', true, 'public.orders')" in fill
     first = fill_by_first_snapshot("shop", ["orders"], 3)
     assert "filling)" not in first
     assert "filling = excluded.filling" in first, "a resync ends what was being filled"
@@ -82,8 +82,9 @@ def test_columns_that_came_later_are_added_where_they_are_missing() -> None:
         'ALTER TABLE "trueup"."heartbeat" ADD COLUMN IF NOT EXISTS filled text',
         'ALTER TABLE "trueup"."fills" ADD COLUMN IF NOT EXISTS filling boolean NOT NULL DEFAULT false',
         'ALTER TABLE "trueup"."fills" ADD COLUMN IF NOT EXISTS notified_from bigint NOT NULL DEFAULT 0',
+        """ALTER TABLE "trueup"."fills" ADD COLUMN IF NOT EXISTS source text NOT NULL DEFAULT ''""",
     ]
-    columns = {("heartbeat", "filled"), ("fills", "filling"), ("fills", "notified_from")}
+    columns = {("heartbeat", "filled"), ("fills", "filling"), ("fills", "notified_from"), ("fills", "source")}
     assert own_schema("shop", state(own, columns)) == []
     fresh = own_schema("shop", state(set(), set()))
     assert len(fresh) == len(own)

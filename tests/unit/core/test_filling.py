@@ -25,7 +25,7 @@ SCHEMA: dict[str, Any] = {
 """As the converter makes it of what Debezium 3.7.0 sends."""
 
 SCHEMAS = {7: notification_schema(SCHEMA)}
-FILLING = Filling(table="orders", epoch=1, signal_id="fill-orders-1-a", notified_from=10)
+FILLING = Filling(table="orders", epoch=1, signal_id="fill-orders-1-a", notified_from=10, source="public.orders")
 
 
 def notification(
@@ -95,4 +95,4 @@ def test_what_is_no_schema_is_refused() -> None:
 def test_a_table_is_filled_when_a_scan_of_it_succeeded_after_it_was_asked_for(
     scans: list[tuple[str, int, str]], reading: Reading
 ) -> None:
-    assert reading_of(FILLING, "public.orders", [Scan(*scan) for scan in scans]) is reading
+    assert reading_of(FILLING, [Scan(*scan) for scan in scans]) is reading
