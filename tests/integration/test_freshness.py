@@ -26,6 +26,12 @@ READINGS = 1_000
 WINDOW_S = 5.0
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _windows_are_registered(pipeline: Pipeline) -> None:
+    """The windows at a replica are those of the project that was applied there last: perhaps that of another file."""
+    pipeline.apply()
+
+
 def look(pipeline: Pipeline, replica: str, table: str) -> freshness.Freshness:
     with psycopg.connect(pipeline.dsn(replica), autocommit=True) as connection:
         return freshness.look(connection, table)

@@ -20,7 +20,10 @@ WORKERS = ["decide", *(f"apply-{replica}" for replica in REPLICAS)]
 
 def ready(pipeline: Pipeline, worker: str) -> tuple[int, str]:
     """Status and text of a worker's /readyz, as it is registered on this host."""
-    entry = json.loads((pipeline.folder.state_dir / "workers" / f"{worker}.json").read_text())
+    path = pipeline.folder.state_dir / "workers" / f"{worker}.json"
+    if not path.exists():
+        return 0, "it was started a moment ago"
+    entry = json.loads(path.read_text())
     try:
         answer = httpx.get(f"{entry['url']}/readyz", timeout=5, trust_env=False)
     except httpx.HTTPError as error:
