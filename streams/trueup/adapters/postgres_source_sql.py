@@ -18,12 +18,26 @@ FILLS: Final = (SCHEMA, "fills")
 SIGNAL: Final = (SCHEMA, "signal")
 Name = tuple[str, str]
 
+# Columns that came later. Of a project that is older, every table is taken for filled: nobody can tell any more.
+_LATER_COLUMNS: Final = {
+    ("heartbeat", "filled"): "text",
+    ("fills", "filling"): "boolean NOT NULL DEFAULT false",
+    ("fills", "notified_from"): "bigint NOT NULL DEFAULT 0",
+    ("fills", "source"): "text NOT NULL DEFAULT ''",
+}
+
+
+def _later(table: str) -> str:
+    return ", ".join(f"{column} {pg_type}" for (of, column), pg_type in _LATER_COLUMNS.items() if of == table)
+
+
 _OWN_TABLES: Final = {
     # A row per system. `beat` counts, `config` names the settings of the connector that wrote it, `filled` the
     # registered tables of which all rows that were there before had been read by then (null: an older query wrote it).
     "heartbeat": (
         "CREATE TABLE IF NOT EXISTS trueup.heartbeat (system text PRIMARY KEY, "
-        "beat bigint NOT NULL DEFAULT 0, beaten_at timestamptz NOT NULL DEFAULT now(), config text, filled text)"
+        "beat bigint NOT NULL DEFAULT 0, beaten_at timestamptz NOT NULL DEFAULT now(), config text, "
+        f"{_later('heartbeat')})"
     ),
     # Debezium's layout: its channel for requests, and the watermarks of incremental snapshots.
     "signal": ("CREATE TABLE IF NOT EXISTS trueup.signal (id text PRIMARY KEY, type text NOT NULL, data text)"),
@@ -32,8 +46,7 @@ _OWN_TABLES: Final = {
     "fills": (
         "CREATE TABLE IF NOT EXISTS trueup.fills (system text, table_name text, epoch bigint NOT NULL, "
         "how text NOT NULL CHECK (how IN ('initial', 'incremental')), signal_id text, "
-        "requested_at timestamptz NOT NULL DEFAULT now(), filling boolean NOT NULL DEFAULT false, "
-        "notified_from bigint NOT NULL DEFAULT 0, source text NOT NULL DEFAULT '', PRIMARY KEY (system, table_name))"
+        f"requested_at timestamptz NOT NULL DEFAULT now(), {_later('fills')}, PRIMARY KEY (system, table_name))"
     ),
     # How far the last resync is, so that a killed one is completed and not begun anew.
     "resyncs": (
@@ -41,14 +54,6 @@ _OWN_TABLES: Final = {
         "stage text NOT NULL CHECK (stage IN ('begun', 'snapshot', 'sweep', 'done')), "
         "heartbeat_from bigint NOT NULL DEFAULT 0, noted_at timestamptz NOT NULL DEFAULT now())"
     ),
-}
-
-# Columns that came later. Of a project that is older, every table is taken for filled: nobody can tell any more.
-_LATER_COLUMNS: Final = {
-    ("heartbeat", "filled"): "text",
-    ("fills", "filling"): "boolean NOT NULL DEFAULT false",
-    ("fills", "notified_from"): "bigint NOT NULL DEFAULT 0",
-    ("fills", "source"): "text NOT NULL DEFAULT ''",
 }
 
 
@@ -132,10 +137,8 @@ def fill_by_signal(system: str, table: str, source: Name, epoch: int, digest: st
     :param digest: what tells this request from an earlier one: that of the connector's settings.
     """
     signal_id = _signal_id(table, epoch, digest)
-    data = json.dumps({"type": "incremental", "data-collections": [_pattern(source)]})
     return [
-        "INSERT INTO trueup.signal (id, type, data) VALUES "
-        f"({literal(signal_id)}, 'execute-snapshot', {literal(data)})",
+        snapshot_again(signal_id, source, None),
         "INSERT INTO trueup.fills (system, table_name, epoch, how, signal_id, filling, source) VALUES "
         f"({literal(system)}, {literal(table)}, {epoch}, 'incremental', {literal(signal_id)}, true, "
         f"{literal('.'.join(source))}) {_AGAIN}",
@@ -157,7 +160,7 @@ def ask_again(system: str, filling: Filling, attempt: str, notified_from: int) -
     """
     signal_id = literal(_signal_id(filling.table, filling.epoch, attempt))
     schema, table = filling.source.split(".", 1)
-    data = literal(json.dumps({"type": "incremental", "data-collections": [_pattern((schema, table))]}))
+    data = literal(json.dumps(_incremental((schema, table))))
     return (
         f"WITH asked AS (UPDATE trueup.fills SET signal_id = {signal_id}, notified_from = {notified_from}, "
         f"requested_at = now() WHERE system = {literal(system)} AND table_name = {literal(filling.table)} "
@@ -194,7 +197,7 @@ def snapshot_again(signal_id: str, source: Name, key: Mapping[str, str] | None) 
 
     :param key: column to value as text; PostgreSQL reads it as the column's type.
     """
-    data: dict[str, Any] = {"type": "incremental", "data-collections": [_pattern(source)]}
+    data = _incremental(source)
     if key is not None:
         row = " AND ".join(f"{quoted(column)} = {literal(value)}" for column, value in sorted(key.items()))
         data["additional-conditions"] = [{"data-collection": _pattern(source), "filter": row}]
@@ -213,6 +216,11 @@ def forget_fills(system: str, tables: Iterable[str]) -> list[str]:
         statements.append(f"DELETE FROM trueup.signal WHERE starts_with(id, {signals})")
         statements.append(f"DELETE FROM trueup.fills WHERE {owned} AND table_name = {literal(table)}")
     return statements
+
+
+def _incremental(source: Name) -> dict[str, Any]:
+    """What a signal says: read all rows of a table."""
+    return {"type": "incremental", "data-collections": [_pattern(source)]}
 
 
 def _signal_id(table: str, epoch: int, digest: str) -> str:

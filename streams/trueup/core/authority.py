@@ -14,7 +14,7 @@ STAGE: Final = "authority"
 def check_authority(event: ChangeEvent, table: Table) -> Reject | None:
     """None when the owner, or a writer, speaks. Names come from the event: shown, never used to build anything."""
     source = table.source
-    if event.system in table.systems and (event.schema, event.table) == (source.schema_name, source.table_name):
+    if event.system in table.systems and (event.schema, event.table) == source.name:
         return None
     who = "the owner is" if table.owner is not None else "the writers are"
     return Reject(

@@ -22,7 +22,7 @@ from trueup.model.version import EPOCH_MAX
 STAGE: Final = "decode"
 EPOCH_HEADER: Final = "trueup.epoch"  # written by the connector on every record (InsertHeader)
 REPLAY_HEADER: Final = "trueup.replay_of"  # written by `trueup deadletters replay`: the offset of the original record
-_FRAME_BYTES: Final = 5
+FRAME_BYTES: Final = 5  # of the registry's wire format: a zero, and the schema's id
 _HINT: Final = "read it with: trueup deadletters show"
 _decode_sequence = msgspec.json.Decoder(list[str | None]).decode
 
@@ -36,7 +36,7 @@ _OFFSET_DIGITS_MAX: Final = 18  # below 2**63, as Kafka's offsets are
 def schema_ids(records: Iterable[LogRecord]) -> set[int]:
     """The schema ids the records are framed with; unframed values are left to `decode`."""
     values = (record.value for record in records)
-    return {int.from_bytes(v[1:5], "big") for v in values if v is not None and len(v) > _FRAME_BYTES and v[0] == 0}
+    return {int.from_bytes(v[1:5], "big") for v in values if v is not None and len(v) > FRAME_BYTES and v[0] == 0}
 
 
 class EnvelopeDecoder:
@@ -63,7 +63,7 @@ class EnvelopeDecoder:
     def read(self, value: bytes) -> dict[str, Any]:
         """The envelope. Raises whatever fastavro raises on bytes that are none, ValueError on bytes left over."""
         stream = io.BytesIO(value)
-        stream.seek(_FRAME_BYTES)
+        stream.seek(FRAME_BYTES)
         envelope: Any = fastavro.schemaless_reader(stream, self._writer, None)
         if stream.tell() != len(value):
             msg = f"{len(value) - stream.tell()} bytes are left over after the envelope"
@@ -84,7 +84,7 @@ def decode(record: LogRecord, decoders: Mapping[int, EnvelopeDecoder]) -> Change
     value = record.value
     if value is None:
         return Ignorable("tombstone")
-    if len(value) <= _FRAME_BYTES or value[0] != 0:
+    if len(value) <= FRAME_BYTES or value[0] != 0:
         return _reject("NotFramed", "the value has no schema id in front")
     decoder = decoders.get(int.from_bytes(value[1:5], "big"))
     if decoder is None:
@@ -143,7 +143,7 @@ def _event(record: LogRecord, envelope: dict[str, Any]) -> ChangeEvent | Ignorab
 def truncate_event(record: LogRecord, decoders: Mapping[int, EnvelopeDecoder]) -> ChangeEvent | None:
     """The truncate a record tells of; None for every other record, and for one that cannot be read."""
     value = record.value
-    if record.key is not None or value is None or len(value) <= _FRAME_BYTES or value[0] != 0:
+    if record.key is not None or value is None or len(value) <= FRAME_BYTES or value[0] != 0:
         return None
     decoder = decoders.get(int.from_bytes(value[1:5], "big"))
     epoch, replay_of = _headers(record)

@@ -17,10 +17,10 @@ import fastavro
 import msgspec
 from fastavro.types import Schema
 
+from trueup.core.decode import FRAME_BYTES, schema_ids
 from trueup.model.event import LogRecord
 from trueup.model.source_table import Filling
 
-_FRAME_BYTES: Final = 5
 _READ: Final = frozenset({"SUCCEEDED", "EMPTY"})
 
 
@@ -61,12 +61,11 @@ def notification_schema(schema: dict[str, Any]) -> Schema:
 def scan_of(record: LogRecord, schemas: Mapping[int, Schema]) -> Scan | None:
     """The scan whose end a notification tells. None for any other notification, and for what cannot be read: a table
     is then not known to be filled."""
-    value = record.value or b""
-    schema = schemas.get(int.from_bytes(value[1:_FRAME_BYTES], "big"))
-    if schema is None:
+    known = [schemas[schema_id] for schema_id in schema_ids([record]) if schema_id in schemas]
+    if not known or record.value is None:
         return None
     try:
-        said: Any = fastavro.schemaless_reader(io.BytesIO(value[_FRAME_BYTES:]), schema, None)
+        said: Any = fastavro.schemaless_reader(io.BytesIO(record.value[FRAME_BYTES:]), known[0], None)
         if (said["aggregate_type"], said["type"]) != ("Incremental Snapshot", "TABLE_SCAN_COMPLETED"):
             return None
         more = said["additional_data"]

@@ -87,6 +87,12 @@ class Source(_Node, frozen=True):
     def table_name(self) -> str:
         return self.table.split(".", 1)[1]
 
+    @property
+    def name(self) -> tuple[str, str]:
+        """Schema and table."""
+        schema, table = self.table.split(".", 1)
+        return schema, table
+
 
 class Conflicts(_Node, frozen=True):
     """What becomes of two changes of a key that were made at two writers without knowing of each other.

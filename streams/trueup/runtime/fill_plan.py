@@ -21,19 +21,14 @@ def has_late_tables(tables: Iterable[Table], state: SourceState) -> bool:
 def fill(system: System, table: Table, config: Mapping[str, str]) -> Fill:
     """Have a table read for the first time; until it was seen complete, its copies are as of nothing."""
     digest = config_digest(config)
-    statements = sql.fill_by_signal(system.system, table.table, source_of(table), system.epoch, digest)
+    statements = sql.fill_by_signal(system.system, table.table, table.source.name, system.epoch, digest)
     return _step(system, table, digest, statements, is_first=True)
 
 
 def fill_again(system: System, table: Table, config: Mapping[str, str]) -> Fill:
     """Have a table read once more, because its columns changed; its copies stay as of what they are."""
-    statements = [sql.snapshot_again(f"evolve-{table.table}-{uuid4()}", source_of(table), None)]
+    statements = [sql.snapshot_again(f"evolve-{table.table}-{uuid4()}", table.source.name, None)]
     return _step(system, table, config_digest(config), statements, is_first=False)
-
-
-def source_of(table: Table) -> sql.Name:
-    """Schema and name of a table at its source."""
-    return table.source.schema_name, table.source.table_name
 
 
 def _step(system: System, table: Table, digest: str, statements: list[str], *, is_first: bool) -> Fill:

@@ -124,8 +124,9 @@ class Provisioner:
         """RUNNING may be the state of the task before; a heartbeat names the settings it was made under."""
         connect = self._parts.connect
         before = connect.status(step.name)
-        may_notify = notifies(step.config) and (before is None or self._has_streamed(step, on_wait))
-        config = step.config if may_notify or not notifies(step.config) else silent(step.system, step.config)
+        config = step.config
+        if notifies(config) and before is not None and not self._has_streamed(step, on_wait):
+            config = silent(step.system, config)
         connect.put_config(step.name, config)
         if before is not None and before.failed:  # Connect leaves a failed task alone when its settings stay the same
             connect.restart_failed(step.name)

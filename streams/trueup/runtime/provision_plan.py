@@ -131,7 +131,7 @@ class SystemView:
 
     @property
     def published(self) -> set[tuple[str, str]]:
-        return {(table.source.schema_name, table.source.table_name) for table in self.tables}
+        return {table.source.name for table in self.tables}
 
 
 def look(settings: Settings, project: Project, parts: Parts) -> list[SystemView]:

@@ -43,7 +43,7 @@ class Resnapshot:
             source = PostgresSource(system, self._secrets.owner_dsn(self._project.systems[system]))
             try:
                 _refuse_before_filled(source, table, whole=columns is None)
-                place = (registered.source.schema_name, registered.source.table_name)
+                place = registered.source.name
                 source.execute(sql.snapshot_again(signal_id, place, columns))
             finally:
                 source.close()

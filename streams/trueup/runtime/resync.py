@@ -240,7 +240,7 @@ class Resync:
         """Until the stream of this epoch is visible. Raises SnapshotRestarted, Refused."""
         heartbeats, connect = self._heartbeats(), self._parts.connect
         topics = [table.capture_topic for table in self._tables]
-        estimate = self._source.rows_estimated([(t.source.schema_name, t.source.table_name) for t in self._tables])
+        estimate = self._source.rows_estimated([t.source.name for t in self._tables])
         first = sum(self._reader.topics.ends(topics).values())
         connect.resume(self._name)  # a run that was killed just before
         watch, failed_at = _Watch(self._progress_timeout_s), None
