@@ -1,6 +1,7 @@
 """An independent reader of a topic's committed records: a plain client, none of TrueUp's own code."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 
 from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
@@ -21,9 +22,9 @@ def quiet_client(bootstrap_servers: str) -> dict[str, str | int | float | bool]:
 
 
 def committed_messages(
-    bootstrap_servers: str, topic: str, starts: Mapping[tuple[str, int], int] = {}
+    bootstrap_servers: str, topics: Iterable[str], starts: Mapping[tuple[str, int], int] = {}
 ) -> Iterator[Message]:
-    """Every committed record of a topic up to its end, in order within a partition; no watermarks.
+    """Every committed record of topics up to their ends, in order within a partition; no watermarks.
 
     :param starts: where to begin; at the beginning of partitions that are not named.
     """
@@ -35,18 +36,22 @@ def committed_messages(
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 20,
         }
     )
-    partitions = consumer.list_topics(topic, 10).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, number, starts.get((topic, number), 0)) for number in partitions])
-    ended: set[int] = set()
+    known = consumer.list_topics(timeout=10).topics
+    places = {(topic, number) for topic in topics for number in known[topic].partitions}
+    consumer.assign([TopicPartition(*place, starts.get(place, 0)) for place in places])
+    ended: set[tuple[str | None, int | None]] = set()
     try:
-        while len(ended) < len(partitions):
-            for message in consumer.consume(5_000, 0.3):
+        while len(ended) < len(places):
+            # One at first: a batch is waited for as long as one may, even at the end.
+            for message in consumer.consume(1, 0.3) + consumer.consume(5_000, 0):
+                place = (message.topic(), message.partition())
                 if message.error() is not None:
-                    ended.add(message.partition() or 0)
+                    ended.add(place)
                 else:
-                    ended.discard(message.partition() or 0)
+                    ended.discard(place)
                     if not (message.key() or b"").startswith(MARKER_KEY):
                         yield message
     finally:
@@ -58,6 +63,11 @@ def topic_ends(bootstrap_servers: str, topics: Iterable[str], *, committed: bool
     level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     asked = {TopicPartition(topic, number): latest for topic in topics for number in range(PARTITIONS)}
-    admin = AdminClient(quiet_client(bootstrap_servers))  # kept: without it the answers never come
-    answers = admin.list_offsets(asked, isolation_level=level, request_timeout=ANSWER_WITHIN_S)
+    answers = _admin(bootstrap_servers).list_offsets(asked, isolation_level=level, request_timeout=ANSWER_WITHIN_S)
     return {(tp.topic, tp.partition): future.result(2 * ANSWER_WITHIN_S).offset for tp, future in answers.items()}
+
+
+@cache
+def _admin(bootstrap_servers: str) -> AdminClient:
+    """Kept: a new one looks for its brokers first, and without it the answers never come."""
+    return AdminClient({**quiet_client(bootstrap_servers), "reconnect.backoff.max.ms": 500})

@@ -139,7 +139,7 @@ class Pipeline:
 
     def committed_records(self, topic: str) -> int:
         """Records of a topic that an independent reader of committed records sees."""
-        return sum(1 for _ in committed_messages(self.bootstrap, topic))
+        return sum(1 for _ in committed_messages(self.bootstrap, [topic]))
 
     def decide_totals(self, topic: str) -> Counter[str]:
         """Outcome totals as committed with the offsets of a capture topic."""

@@ -3,9 +3,11 @@
 Versions in a truth topic rise with every record of a key, and no record holds the connector's placeholder.
 """
 
+from confluent_kafka import Message
+
 from tests.chaos.findings import Anomaly, Finding
 from tests.chaos.rig import Rig, TopicReading
-from tests.committed_reader import committed_messages, topic_ends
+from tests.committed_reader import Ends, committed_messages, topic_ends
 from tests.waiting import NeverBecameTrueError, eventually
 from trueup.model.registration import Table
 
@@ -16,14 +18,12 @@ UNWANTED = {"rejected", "escalated"}
 
 def check_accounts(rig: Rig, within_s: float) -> tuple[list[Finding], int, int]:
     """After a drain. Returns what is wrong, and how many records were captured and published."""
-    readings = rig.readings
-    findings: list[Finding] = []
+    tables = list(rig.project().tables.values())
+    findings = _read_on(rig, tables)
     captured = published = 0
-    for table in rig.project().tables.values():
-        for topic in (table.truth_topic, table.capture_topic):
-            findings += _read_on(rig, topic, readings.setdefault(topic, TopicReading()), table)
-        truths = readings[table.truth_topic].count
-        captures = readings[table.capture_topic].count + rig.forgotten[table.capture_topic]
+    for table in tables:
+        truths = rig.readings[table.truth_topic].count
+        captures = rig.readings[table.capture_topic].count + rig.forgotten[table.capture_topic]
         captured, published = captured + captures, published + truths
 
         def even(table: Table = table, captures: int = captures, truths: int = truths) -> bool:
@@ -48,27 +48,37 @@ def check_accounts(rig: Rig, within_s: float) -> tuple[list[Finding], int, int]:
     return findings, captured, published
 
 
-def _read_on(rig: Rig, topic: str, reading: TopicReading, table: Table) -> list[Finding]:
-    """Count what came to a topic since, and look at each truth. All of it each time is too much for many rounds."""
-    ends, findings = topic_ends(rig.bootstrap, [topic]), list[Finding]()
-    for message in committed_messages(rig.bootstrap, topic, reading.ends):
-        partition, offset = message.partition(), message.offset()
+def _read_on(rig: Rig, tables: list[Table]) -> list[Finding]:
+    """Count what came to the topics since, and look at each truth. All of it each time is too much for many rounds."""
+    truth_topics = {table.truth_topic for table in tables}
+    topics = [*truth_topics, *(table.capture_topic for table in tables)]
+    readings = {topic: rig.readings.setdefault(topic, TopicReading()) for topic in topics}
+    starts: Ends = {place: end for reading in readings.values() for place, end in reading.ends.items()}
+    ends, findings = topic_ends(rig.bootstrap, topics), list[Finding]()
+    for message in committed_messages(rig.bootstrap, topics, starts):
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        assert topic is not None
         assert partition is not None
         assert offset is not None
         if offset >= ends[topic, partition]:
             continue  # of the next time
-        reading.count += 1
-        if topic == table.truth_topic:
-            key, value = message.key(), message.value()
-            assert isinstance(key, bytes), "a truth has a key"
-            assert value is not None, "a truth is never null"
-            where = f"{topic} {partition}/{offset}"
-            if value[VERSION] <= reading.newest.get(key, b""):
-                findings.append(Finding(Anomaly.NONMONOTONIC, f"{where}: the version of its key does not rise"))
-            reading.newest[key] = value[VERSION]
-            if PLACEHOLDER.encode() in value:
-                findings.append(Finding(Anomaly.PLACEHOLDER, where))
-    reading.ends = ends
+        readings[topic].count += 1
+        if topic in truth_topics:
+            findings += _look_at(message, readings[topic], f"{topic} {partition}/{offset}")
+    for place, end in ends.items():
+        readings[place[0]].ends[place] = end
+    return findings
+
+
+def _look_at(message: Message, reading: TopicReading, where: str) -> list[Finding]:
+    key, value, findings = message.key(), message.value(), list[Finding]()
+    assert isinstance(key, bytes), "a truth has a key"
+    assert value is not None, "a truth is never null"
+    if value[VERSION] <= reading.newest.get(key, b""):
+        findings.append(Finding(Anomaly.NONMONOTONIC, f"{where}: the version of its key does not rise"))
+    reading.newest[key] = value[VERSION]
+    if PLACEHOLDER.encode() in value:
+        findings.append(Finding(Anomaly.PLACEHOLDER, where))
     return findings
 
 

@@ -149,10 +149,10 @@ def everything_moves(rig: Rig, report: Report) -> None:
 
 
 def _progress(rig: Rig) -> dict[str, int]:
-    captured = {
-        f"capture of {table.system}": sum(topic_ends(rig.bootstrap, [table.capture_topic]).values())
-        for table in rig.copies
-    }
+    captured = dict.fromkeys((f"capture of {table.system}" for table in rig.copies), 0)
+    systems = {table.capture_topic: table.system for table in rig.copies}
+    for (topic, _), end in topic_ends(rig.bootstrap, systems).items():
+        captured[f"capture of {systems[topic]}"] += end
     return captured | {f"replica {name}": rig.applied(name) for name in rig.replicas}
 
 

@@ -156,7 +156,7 @@ class TwoWriters:
 
     def captured(self) -> int:
         """Changes of rows in the capture topic, by a reader of its own."""
-        return sum(1 for message in committed_messages(self.pipeline.bootstrap, self.topic) if message.value())
+        return sum(1 for message in committed_messages(self.pipeline.bootstrap, [self.topic]) if message.value())
 
     def decided(self) -> dict[str, int]:
         """How the captured records ended."""

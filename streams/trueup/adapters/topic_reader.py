@@ -19,6 +19,7 @@ from confluent_kafka import (
     IsolationLevel,
     KafkaError,
     KafkaException,
+    Message,
     Producer,
     TopicPartition,
 )
@@ -30,7 +31,9 @@ from trueup.model.errors import Unreachable
 from trueup.model.event import LogRecord
 
 _TIMEOUT_S: Final = 10.0
-_POLL_S: Final = 0.3  # consume() waits so long for a full batch, even when the end is near
+_POLL_S: Final = 0.3
+_BATCH_MAX: Final = 2_000
+_END_WAIT_MS: Final = 20  # a broker holds a fetch at the end of a partition for half a second unless told
 _SILENT = logging.getLogger("trueup.adapters.topic_reader.client")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False  # librdkafka reports each refused connection; we report the part once
@@ -111,6 +114,7 @@ class TopicReader:
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
+                "fetch.wait.max.ms": _END_WAIT_MS,
             },
             logger=_SILENT,
         )
@@ -120,7 +124,7 @@ class TopicReader:
             open_partitions = {number for number, end in ends.items() if end > first.get(number, 0)}
             why, deadline = "", time.monotonic() + _TIMEOUT_S
             while open_partitions:
-                messages = consumer.consume(2_000, _POLL_S)
+                messages = _next_of(consumer)
                 for message in messages:
                     if (error := message.error()) is None:
                         yield _record(message)
@@ -156,6 +160,11 @@ class TopicReader:
         if not offsets:
             raise Unreachable("kafka", detail=f"{self._servers}: the record was not acknowledged")
         return offsets[0]
+
+
+def _next_of(consumer: Consumer) -> list[Message]:
+    """What has come, or the first that comes: for a whole batch consume() waits as long as it may, at every end."""
+    return consumer.consume(1, _POLL_S) + consumer.consume(_BATCH_MAX, 0)
 
 
 def _record(message: Any) -> LogRecord:

@@ -129,20 +129,21 @@ def _workers(settings: Settings, project: Project) -> _Workers:
     entries = sorted((settings.state_dir / "workers").glob("*.json"))
     if not entries:
         found.problems.append(Problem(what="no worker runs on this host", next="trueup worker all", about=Scope()))
-    for path in entries:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-        serves = scope_of_worker(entry["kind"], entry["replica"])
-        found.names[entry["kind"], entry["replica"]] = entry["name"]
-        try:
-            ready = httpx.get(f"{entry['url']}/readyz", timeout=_SCRAPE_TIMEOUT_S, trust_env=False)
-            text = httpx.get(f"{entry['url']}/metrics", timeout=_SCRAPE_TIMEOUT_S, trust_env=False).text
-        except httpx.HTTPError:
-            what = f"worker {entry['name']} does not answer"
-            found.problems.append(Problem(what=what, next=_start_of(entry), about=serves))
-            continue
-        if not ready.is_success:
-            found.problems += unready(entry["name"], ready.text.splitlines(), serves, tables)
-        found.convergence |= quantiles(text)
+    with httpx.Client(timeout=_SCRAPE_TIMEOUT_S, trust_env=False) as client:
+        for path in entries:
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            serves = scope_of_worker(entry["kind"], entry["replica"])
+            found.names[entry["kind"], entry["replica"]] = entry["name"]
+            try:
+                ready = client.get(f"{entry['url']}/readyz")
+                text = client.get(f"{entry['url']}/metrics").text
+            except httpx.HTTPError:
+                what = f"worker {entry['name']} does not answer"
+                found.problems.append(Problem(what=what, next=_start_of(entry), about=serves))
+                continue
+            if not ready.is_success:
+                found.problems += unready(entry["name"], ready.text.splitlines(), serves, tables)
+            found.convergence |= quantiles(text)
     return found
 
 

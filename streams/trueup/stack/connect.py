@@ -7,19 +7,17 @@ import signal
 import zipfile
 from pathlib import Path
 
-import httpx
-
 from trueup.stack.artifacts import bundle_path
 from trueup.stack.credentials import secrets_dir
 from trueup.stack.data_files import data_path
 from trueup.stack.java import class_path, java, properties_text, server_environment
+from trueup.stack.part import serves
 from trueup.stack.process import Launch, ServerProcess
 from trueup.stack.settings import LOOPBACK, StackSettings, bootstrap_servers, connect_port, replication_factor
 
 GROUP = "trueup-connect"
 AVRO_CONVERTER = "io.apicurio.registry.utils.converter.AvroConverter"
 _PLUGINS = ("debezium-postgres", "avro-converter")
-_REQUEST_TIMEOUT_S = 2.0
 _REQUEST_BYTES_MAX = 10 * 1024 * 1024
 _TRANSACTION_TIMEOUT_MS = 30_000  # an open transaction holds everybody's last stable offset (design 6)
 
@@ -72,11 +70,7 @@ class ConnectPart:
 
     def is_ready(self) -> bool:
         """Tell whether the worker has joined its group and read its topics."""
-        try:
-            with httpx.Client(timeout=_REQUEST_TIMEOUT_S, trust_env=False) as client:
-                return client.get(f"http://{LOOPBACK}:{self.ports[0]}/health").is_success
-        except httpx.HTTPError:
-            return False
+        return serves(self.ports[0], "/health")
 
     def finish(self) -> None:
         """Nothing: connectors belong to those who use them."""

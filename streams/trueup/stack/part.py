@@ -5,13 +5,17 @@ from __future__ import annotations
 import signal
 import socket
 import time
+from functools import cache
 from typing import Protocol
+
+import httpx
 
 from trueup.model.errors import PartFailed
 from trueup.stack.process import Launch, ServerProcess
 from trueup.stack.settings import LOOPBACK
 
 _READY_POLL_S = 0.1  # a look costs a local request; servers take seconds
+_ANSWER_WITHIN_S = 2.0
 
 
 class Part(Protocol):
@@ -80,6 +84,20 @@ def _failure(part: Part, reason: str, log_start: int) -> PartFailed:
     return PartFailed(
         part.name, detail=f"{reason}; end of its log:\n{tail}", hint=f"whole log: {part.process.log_file}"
     )
+
+
+def serves(port: int, path: str, method: str = "GET") -> bool:
+    """Tell whether a server on a loopback port does what is requested, now."""
+    try:
+        return _client().request(method, f"http://{LOOPBACK}:{port}{path}").is_success
+    except httpx.HTTPError:
+        return False
+
+
+@cache
+def _client() -> httpx.Client:
+    """One for all looks: making one loads the system's certificates, which costs more than the look."""
+    return httpx.Client(timeout=_ANSWER_WITHIN_S, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 def _port_taken(port: int) -> bool:

@@ -11,16 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
-
 from trueup.adapters.promtool import program
 from trueup.adapters.rule_files import write_whole, yaml_text
-from trueup.stack.part import Part
+from trueup.stack.part import Part, serves
 from trueup.stack.process import Launch, ServerProcess
 from trueup.stack.settings import LOOPBACK, StackSettings, alertmanager_port, prometheus_port
 
 SCRAPE_S: Final = 1  # an alarm cannot come before the second scrape after a window is over
-_REQUEST_TIMEOUT_S: Final = 2.0
 _HEAD: Final = "Written by trueup stack up; written anew at each start."
 _PROGRAM: Final = "prometheus"
 
@@ -59,12 +56,12 @@ class PrometheusPart:
 
     def is_ready(self) -> bool:
         """Tell whether it answers queries."""
-        return _answers(self.ports[0], "GET", "/-/ready")
+        return serves(self.ports[0], "/-/ready")
 
     def finish(self) -> None:
         """Have it read the configuration and rules once more: they may be newer than the process."""
         self._configure()
-        _answers(self.ports[0], "POST", "/-/reload")
+        serves(self.ports[0], "/-/reload", "POST")
 
     def _configure(self) -> None:
         write_whole(self._dir / "prometheus.yml", yaml_text(prometheus_settings(self.settings), _HEAD))
@@ -99,7 +96,7 @@ class AlertmanagerPart:
 
     def is_ready(self) -> bool:
         """Tell whether it takes alerts."""
-        return _answers(self.ports[0], "GET", "/-/ready")
+        return serves(self.ports[0], "/-/ready")
 
     def finish(self) -> None:
         """Nothing."""
@@ -149,11 +146,3 @@ def alertmanager_settings() -> Mapping[str, Any]:
             }
         ],
     }
-
-
-def _answers(port: int, method: str, path: str) -> bool:
-    try:
-        with httpx.Client(timeout=_REQUEST_TIMEOUT_S, trust_env=False) as client:
-            return client.request(method, f"http://{LOOPBACK}:{port}{path}").is_success
-    except httpx.HTTPError:
-        return False

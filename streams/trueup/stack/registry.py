@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import signal
 
-import httpx
-
 from trueup.stack.artifacts import bundle_path
 from trueup.stack.java import SMALL_JVM, java, server_environment
+from trueup.stack.part import serves
 from trueup.stack.process import Launch, ServerProcess
 from trueup.stack.settings import LOOPBACK, StackSettings, registry_health_port, registry_port
 
-_REQUEST_TIMEOUT_S = 2.0
 # Connect's converter speaks the first, TrueUp's workers the second.
 _APIS = ("apis/registry/v2/system/info", "apis/ccompat/v7/subjects")
 
@@ -58,11 +56,7 @@ class RegistryPart:
 
     def is_ready(self) -> bool:
         """Tell whether both APIs answer."""
-        try:
-            with httpx.Client(timeout=_REQUEST_TIMEOUT_S, trust_env=False) as client:
-                return all(client.get(f"http://{LOOPBACK}:{self.ports[0]}/{api}").is_success for api in _APIS)
-        except httpx.HTTPError:
-            return False
+        return all(serves(self.ports[0], f"/{api}") for api in _APIS)
 
     def finish(self) -> None:
         """Nothing: subjects belong to those who use them."""

@@ -92,6 +92,30 @@ def test_a_broker_that_goes_away_is_the_end_of_no_partition(
         assert "a was not read to its end" in str(error.value)
 
 
+class Prompt(Partitions):
+    """Holds what librdkafka holds: a record or an end at a time, and who asks for more than there is waits."""
+
+    waited_s = 0.0
+
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__()
+        self.batches = []
+        self.there = [Message(0, 0), Message(0, 1), Message(0, 2, KafkaError._PARTITION_EOF)]
+
+    def consume(self, number: int, timeout_s: float) -> list[Message]:
+        taken, self.there = self.there[:number], self.there[number:]
+        if len(taken) < number:
+            Prompt.waited_s += timeout_s
+        return taken
+
+
+def test_the_end_of_a_topic_is_not_waited_for(reader: TopicReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "ends", lambda _: {("a", 0): 2})
+    monkeypatch.setattr(topic_reader, "Consumer", Prompt)
+    assert [record.offset for record in reader.read("a")] == [0, 1]
+    assert Prompt.waited_s == 0
+
+
 def test_a_dead_kafka_is_named(reader: TopicReader) -> None:
     with pytest.raises(Unreachable) as error:
         reader.ends(["a"])
