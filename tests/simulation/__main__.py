@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tests.simulation import campaign
-from tests.simulation.director import run_seed
+from tests.simulation.runs import run_seed
 
 _TRACE_LINES: Final = 40
 _SEEDS_FOR_EVERY_POINT: Final = 5_000

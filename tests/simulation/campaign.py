@@ -13,7 +13,8 @@ import msgspec
 import structlog
 
 from tests.simulation.crash_points import POINTS
-from tests.simulation.director import Report, run_seed
+from tests.simulation.director import Report
+from tests.simulation.runs import run_seed
 from tests.simulation.schedule import FaultKind
 from tests.simulation.worker import Parts
 

@@ -7,6 +7,7 @@ decided between a truncate and its control record stands only if the row that wa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.simulation import tables
@@ -18,6 +19,7 @@ from trueup.core.control import CONTROL_HEADER, POSITION_HEADER, TRUNCATE, decis
 from trueup.core.decode import EPOCH_HEADER
 from trueup.model.case import Case, CaseDecision, Side
 from trueup.model.event import Position
+from trueup.model.registration import Table
 from trueup.model.version import epoch_of, offset_of
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 
@@ -206,10 +208,13 @@ def _row(side: Side) -> tables.Row | None:
 
 
 class Desk:
-    """Looks at what is committed and writes decisions, as `trueup cases decide` does."""
+    """Looks at what is committed and writes decisions, as `trueup cases decide` does.
 
-    def __init__(self, log: SimulatedLog, model: Model) -> None:
-        self._log, self._model = log, model
+    :param told: hears of each, with its partition and offset.
+    """
+
+    def __init__(self, log: SimulatedLog, table: Table, told: Callable[[int, int, Told], None]) -> None:
+        self._log, self._topic, self._told = log, table.capture_topic, told
         self._rng = log.world.rng
         self._count = 0
 
@@ -236,7 +241,7 @@ class Desk:
 
     def decide(self, seen: Case) -> None:
         """Writes a decision about a case as it was seen."""
-        topic = tables.ORDERS.capture_topic
+        topic = self._topic
         _, metadata = self._log.committed.get((DECIDE_GROUP, topic, seen.partition), (0, ""))
         epoch = PartitionMemory.read(metadata).guard.epoch
         self._count += 1
@@ -254,5 +259,5 @@ class Desk:
         offered = Offered(record.key, record.value, record.headers)
         offset = self._log.append("desk", producer, _TIMEOUT_S, (topic, seen.partition), [offered])
         order_id = int(seen.key.removeprefix('{"order_id":').removesuffix("}"))
-        self._model.add(seen.partition, offset, Told(seen, decision, order_id, epoch))
+        self._told(seen.partition, offset, Told(seen, decision, order_id, epoch))
         self._log.end("desk", producer, commit=True)

@@ -1,30 +1,32 @@
-"""One run: a shop is captured while workers, hosts and databases fail; then all heals, drains and is compared."""
+"""One run: sources are captured while workers, hosts and databases fail; then all heals, drains and is compared.
+
+What the sources are and what must come of them is said by its two kinds, `owner_run` and `writers_run`.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
-from faust.types import TP
 
 from tests.simulation import tables
 from tests.simulation.database import Database
-from tests.simulation.desk import Desk, Model
-from tests.simulation.freshness_checks import ReaderChecks
+from tests.simulation.desk import Desk, Told
 from tests.simulation.group import Group
-from tests.simulation.heartbeats import BeatName
-from tests.simulation.invariants import ApplyChecks, DecideChecks, check_copy, check_end, check_same, check_stopped
+from tests.simulation.invariants import ApplyChecks, DecideChecks, check_end, check_same, check_stopped
 from tests.simulation.log import SimulatedLog
 from tests.simulation.schedule import Ended, FaultKind, Process, Stuck, World
-from tests.simulation.source import Captured, Emptied, Shop, Write
+from tests.simulation.source import Captured, Write
 from tests.simulation.store import Disk, Fate
 from tests.simulation.worker import Parts, Worker, capture_partitions, exits_end_their_process, truth_partitions
-from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
+from trueup.model.registration import Table
+from trueup.runtime.partition_memory import DECIDE_GROUP
 
 _DRAIN_S_MAX: Final = 400.0  # what a run may take after its last fault: session, backoffs, lock timeouts, several times
-_LOOK_S: Final = 1.0
+LOOK_S: Final = 1.0
 _CONNECT_TIMEOUT_S: Final = 30.0
 _RESTART_S_MAX: Final = 4.0
 _FATES: Final[tuple[Fate, ...]] = ("intact", "stale", "lost")
@@ -50,19 +52,19 @@ class Slot:
         self.restart_at = 0.0
 
 
-class Run:
+class Run(ABC):
     """One seed."""
 
     def __init__(self, seed: int, parts: type[Parts] = Parts, *, keeps_trace: bool = False) -> None:
         self.world = World(seed, keeps_trace=keeps_trace)
-        rng = self.rng = self.world.rng
+        self.rng = self.world.rng
         self.log = SimulatedLog(self.world, tables.TOPICS, tables.PARTITIONS)
-        self.parts = parts(self.log)
-        self.shop = Shop(rng)
-        self.model = Model(self.log)
-        self.desk = Desk(self.log, self.model)
-        self.decide_group = Group(self.log, capture_partitions())
-        self.decide_checks = DecideChecks(self.log)
+        self.table = self._registered()
+        self.parts = parts(self.log, self.table)
+        self.desk = Desk(self.log, self.table, self._told)
+        self._prepare()
+        self.decide_group = Group(self.log, capture_partitions(self.table))
+        self.decide_checks = DecideChecks(self.log, self.table)
         self.databases = {replica: self._database(replica) for replica in tables.PLANS}
         self.apply_checks = {name: self._checks(database) for name, database in self.databases.items()}
         self.slots: list[Slot] = []
@@ -100,8 +102,42 @@ class Run:
             )
         )
 
-    def _checks(self, database: Database) -> ApplyChecks:
-        return ApplyChecks(self.log, database, ReaderChecks(self.shop, database, self.parts.as_of))
+    # --- what the kinds say ---
+
+    @abstractmethod
+    def _registered(self) -> Table:
+        """The table as it is registered."""
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """The sources."""
+
+    @abstractmethod
+    def _writes(self) -> Iterable[Write]:
+        """What Connect writes; each is made when its turn comes."""
+
+    @abstractmethod
+    def _checks(self, database: Database) -> ApplyChecks: ...
+
+    def _told(self, partition: int, offset: int, told: Told) -> None:  # noqa: B027 - a kind may have nothing to add
+        """Somebody decided a case."""
+
+    def _appended(self, write: Write, written: list[tuple[Captured, int]]) -> None:  # noqa: B027 - a kind may have nothing to add
+        """Records of the sources are in the log; what wrote them is about to be committed."""
+
+    async def _captured(self, write: Write, connect: Process) -> None:  # noqa: B027 - a kind may have nothing to add
+        """And it was committed."""
+
+    async def _ends(self, director: Process) -> bool:
+        """Whether the run is over; if not, a second passes."""
+        if self._is_drained():
+            return True
+        await director.passes(LOOK_S)
+        return False
+
+    @abstractmethod
+    def _compare(self) -> None:
+        """All is drained: what the copies and cases must be now."""
 
     # --- the story ---
 
@@ -116,23 +152,14 @@ class Run:
         self.world.faults.planned.clear()
         self._is_calm = True
         calm_at = self.world.now
-        beat: BeatName | None = None  # none before all is drained: a marker would wake who forgot to look by itself
-        while not self._is_drained() or beat is None or not self._is_marked(beat):
-            await director.passes(_LOOK_S)
-            if self._is_drained():
-                newest = await self._beat(director)
-                beat = beat or newest
+        while not await self._ends(director):
             if self.world.now - calm_at > _DRAIN_S_MAX:
-                self.world.finding(f"stuck: {self._what_is_missing() or f'no mark of beat {beat} or later'}")
+                self.world.finding(f"stuck: {self._what_is_missing() or 'a copy is not marked'}")
                 break
             if self.world.findings:
                 break
         else:
-            self.model.obeyed = self.decide_checks.obeyed
-            self.model.walk()
-            self.model.check_cases()
-            for database in self.databases.values():
-                check_copy(self.log, database, self.model.accepted)
+            self._compare()
             await self._fill_anew(director)
         supervising.cancel()
 
@@ -196,7 +223,7 @@ class Run:
         """Kafka Connect: each write is a transaction; an attempt that failed was aborted, or expires."""
         pace_s = self.rng.choice((0.05, 0.5, 2.0))
         epoch = self.log.init_producer("connect")
-        for write in self.shop.capture():
+        for write in self._writes():
             await connect.passes(self.rng.expovariate(1 / pace_s))
             if write.aborted_first:
                 self._append(write, epoch)
@@ -206,44 +233,12 @@ class Run:
                 while not self.log.is_free("connect"):
                     await connect.passes(0.5)
                 epoch = self.log.init_producer("connect")
-            self._note_effects(self._append(write, epoch))
-            self._commit(write, epoch)
-            await self._stop_truncated(write, connect)
+            self._appended(write, self._append(write, epoch))
+            self._connect_epoch = epoch
+            self.log.end("connect", epoch, commit=True)
+            await self._captured(write, connect)
             while not self.log.is_free("connect"):
                 await connect.passes(0.05)
-
-    async def _beat(self, connect: Process) -> BeatName:
-        """A heartbeat of a source at rest."""
-        write = self.shop.beat()
-        assert write.beat is not None
-        self._append(write, self._connect_epoch)
-        self._commit(write, self._connect_epoch)
-        while not self.log.is_free("connect"):
-            await connect.passes(0.05)
-        return write.beat
-
-    def _commit(self, write: Write, epoch: int) -> None:
-        self._connect_epoch = epoch
-        if write.beat is not None:
-            self.decide_checks.markers.due[write.beat] = {
-                number: self.log.partitions[topic, number].end for topic, number in capture_partitions()
-            }
-        self.log.end("connect", epoch, commit=True)
-
-    def _note_effects(self, written: list[tuple[Captured, int]]) -> None:
-        appended = [(captured, offset) for captured, offset in written if captured.topic != tables.HEARTBEATS]
-        for index, (captured, offset) in enumerate(appended):
-            if captured.effect is not None:
-                self.model.add(captured.partition, offset, captured.effect)
-            if captured.emptied is not None:
-                self._truncated(captured.emptied, appended[index + 1 :])
-
-    def _truncated(self, emptied: Emptied, later: Sequence[tuple[Captured, int]]) -> None:
-        """In each partition before what was captured afterwards, and behind everything else."""
-        for number in range(tables.PARTITIONS):
-            end = self.log.partitions[tables.ORDERS.capture_topic, number].end
-            place = min((offset for captured, offset in later if captured.partition == number), default=end)
-            self.model.add(number, place - 0.5, emptied)
 
     def _append(self, write: Write, epoch: int) -> list[tuple[Captured, int]]:
         """The records with their offsets."""
@@ -262,20 +257,6 @@ class Run:
     async def _decide_case(self, person: Process) -> None:
         if await self.desk.judge(person):
             self._event("case decided")
-
-    async def _stop_truncated(self, write: Write, connect: Process) -> None:
-        """Who has to pass a truncate on stops for a while, and people decide what is decided in other partitions."""
-        places = [TP(captured.topic, captured.partition) for captured in write.records if captured.emptied is not None]
-        if not places or not self.shop.asks_people or self.rng.random() < 0.3:
-            return
-        owner = next((one for one, owned in self.decide_group.assignment.items() if places[0] in owned), None)
-        seconds = self.rng.uniform(1, 8)
-        if owner is not None and owner.alive:
-            self._event("truncate late")
-            owner.paused_until = max(owner.paused_until, self.world.now + seconds)
-        for _ in range(self.rng.choice((1, 2, 3))):
-            await connect.passes(self.rng.random() * seconds / 2)
-            await self._decide_case(connect)
 
     async def _disturb(self, director: Process) -> None:
         """What does not strike at a point of a worker's code: the world around it."""
@@ -305,7 +286,7 @@ class Run:
         self._event("compaction")
         for topic, number in truth_partitions():
             self.log.partitions[topic, number].compact()
-            self.log.partitions[tables.ORDERS.cases_topic, number].compact()
+            self.log.partitions[self.table.cases_topic, number].compact()
 
     def _crash_database(self) -> None:
         self._event("database crash")
@@ -345,22 +326,10 @@ class Run:
     def _is_drained(self) -> bool:
         return not self._what_is_missing()
 
-    def _is_marked(self, beat: BeatName) -> bool:
-        """Every copy is as of a beat, idle partitions too. A partition whose newest epoch is another one says nothing:
-        only `trueup resync` begins an epoch at all of them, which this capture does not do.
-        """
-        epochs = {self._epoch_of(topic, number) for topic, number in capture_partitions()}
-        if epochs - {0, beat[0]}:
-            return True
-        return all((checks.reader.as_of() or (0, 0))[:2] >= beat for checks in self.apply_checks.values())
-
-    def _epoch_of(self, topic: str, number: int) -> int:
-        return PartitionMemory.read(self.log.committed.get((DECIDE_GROUP, topic, number), (0, ""))[1]).guard.epoch
-
     def _what_is_missing(self) -> str:
         if not self.log.is_quiet():
             return "a transaction is open"
-        for topic, number in capture_partitions():
+        for topic, number in capture_partitions(self.table):
             end = self.log.partitions[topic, number].end
             offset = self.log.committed.get((DECIDE_GROUP, topic, number), (0, ""))[0]
             if offset != end:
@@ -389,10 +358,5 @@ class Run:
             if self._is_drained():
                 check_same(self.log, [filled, followed])
                 return
-            await director.passes(_LOOK_S)
+            await director.passes(LOOK_S)
         self.world.finding(f"stuck: {self._what_is_missing()} when it was filled anew")
-
-
-def run_seed(seed: int, parts: type[Parts] = Parts, *, keeps_trace: bool = False) -> Report:
-    """One seed, from beginning to end."""
-    return Run(seed, parts, keeps_trace=keeps_trace).report()

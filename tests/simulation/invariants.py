@@ -6,11 +6,12 @@ nonmonotonic read (a version that falls), an aborted read (a copy that holds wha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tests.simulation import tables
 from tests.simulation.database import Database, Tables
-from tests.simulation.freshness_checks import MarkerChecks, ReaderChecks
+from tests.simulation.freshness_checks import MarkerChecks
 from tests.simulation.log import SimulatedLog, Stored, Transaction
 from tests.simulation.worker import Worker, truth_partitions
 from trueup.core.cases import decode_case
@@ -19,6 +20,7 @@ from trueup.core.truth_codec import peek_version
 from trueup.core.watermark import is_marker_key
 from trueup.model.decision import Outcome
 from trueup.model.errors import Fenced
+from trueup.model.registration import Table
 from trueup.model.version import describe_version
 from trueup.model.write import REPLICA_OUTCOMES
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
@@ -29,16 +31,16 @@ _APPLIED = REPLICA_OUTCOMES.index(Outcome.APPLIED)
 class DecideChecks:
     """Over the log: what the decide stage committed."""
 
-    def __init__(self, log: SimulatedLog) -> None:
-        self.log, self.world = log, log.world
+    def __init__(self, log: SimulatedLog, table: Table = tables.ORDERS) -> None:
+        self.log, self.world, self._table = log, log.world, table
         self._newest: dict[bytes, bytes] = {}
         self._committed: dict[int, int] = {}
         self._written_before: dict[tuple[str, int], int] = {}  # before the group's offsets were deleted
         self.markers = MarkerChecks(log)
-        self._counted: dict[int, int] = {}  # truths, by the totals of the latest transaction
-        self._uncounted: dict[
-            int, int
-        ] = {}  # truths that a truncate published: no record of the capture is behind them
+        # By the totals of the latest transaction: truths, and records that may have published another one once more.
+        self._counted: dict[int, tuple[int, int]] = {}
+        # Truths that a truncate published, or that a writer has to hear of again: no applied record is behind them.
+        self._uncounted: dict[int, int] = {}
         self.obeyed: set[str] = set()  # ids of decisions about cases
         log.on_decided = self._decided
         log.on_complete = self._complete
@@ -64,13 +66,17 @@ class DecideChecks:
             self._count_truths(transaction, topic, number, offset, metadata)
 
     def _count_truths(self, transaction: Transaction, topic: str, number: int, offset: int, metadata: str) -> None:
-        """Only at a control record may a transaction hold more truths than it counts."""
+        """Only at a control record may a transaction hold more truths than it counts, or where a writer lost."""
         truth = self.log.partitions[tables.ORDERS.truth_topic, number]
         written = sum(w is transaction and r is not None and r.value is not None for r, w in truth.entries)
-        counted = PartitionMemory.read(metadata).totals[Outcome.APPLIED]
-        more = written - (counted - self._counted.get(number, 0))
-        self._counted[number] = counted
+        totals = PartitionMemory.read(metadata).totals
+        applied, lost = totals[Outcome.APPLIED], totals[Outcome.STALE] if self._table.several_writers else 0
+        applied_before, lost_before = self._counted.get(number, (0, 0))
+        more = written - (applied - applied_before)
+        self._counted[number] = applied, lost
         self._uncounted[number] = self._uncounted.get(number, 0) + more
+        if 0 <= more <= lost - lost_before:
+            return
         at = next((r for r in self.log.partitions[topic, number].committed() if r.offset == offset), None)
         if more and (at is None or not is_control(at)):  # type: ignore[arg-type]
             self.world.finding(f"{more} truths of {topic}/{number} at {offset} were published and not counted")
@@ -145,10 +151,13 @@ def truths(log: SimulatedLog, place: tuple[str, int], below: int | None = None) 
 
 
 class ApplyChecks:
-    """Over one replica: what its readers see."""
+    """Over one replica: what its readers see.
 
-    def __init__(self, log: SimulatedLog, database: Database, reader: ReaderChecks) -> None:
-        self.log, self.world, self.database, self.reader = log, log.world, database, reader
+    :param look: what else is looked at with every commit.
+    """
+
+    def __init__(self, log: SimulatedLog, database: Database, look: Callable[[], None]) -> None:
+        self.log, self.world, self.database, self._look = log, log.world, database, look
         self._seen: dict[bytes, bytes] = {}
         self._gone: set[bytes] = set()
         self._reached: dict[tuple[str, int], int] = {}
@@ -181,7 +190,7 @@ class ApplyChecks:
                 self._reached[place] = max(progress.next_offset, self._reached.get(place, 0))
                 self._acknowledged(place, progress.next_offset)
                 self._counted_once(place, progress.next_offset, sum(progress.totals))
-        self.reader.look()
+        self._look()
         applied = sum(progress.totals[_APPLIED] for progress in database.tables.progress.values())
         if applied != database.tables.changes:
             self.world.finding(f"{name} counted {applied} applied, {database.tables.changes} changes were made")

@@ -1,4 +1,6 @@
-"""The one table of the simulation and its two copies: registrations, codecs and plans, compiled once per process."""
+"""The table of the simulation, as one shop owns it or as two systems write it, and its two copies: registrations,
+codecs and plans, compiled once per process.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import io
 from typing import Any, Final
 
 import fastavro
+import msgspec
 
 from tests.envelopes import envelope_schema, source_of
 from trueup.core.connector_config import heartbeat_topic
@@ -15,13 +18,13 @@ from trueup.core.rules_copy import compile_copy
 from trueup.core.truth_codec import TruthCodec, TruthReader
 from trueup.core.truth_schema import truth_schema
 from trueup.model.columns import CapturedTable, Column
-from trueup.model.registration import Check, ColumnRule, Copy, Owner, Source, Table
+from trueup.model.registration import Check, ColumnRule, ColumnVersion, Conflicts, Copy, Owner, Source, Table
 from trueup.model.write import CopyPlan
 from trueup.runtime.apply_agent import ApplyTable
 
 HOLE: Final = "__trueup_unavailable_0123456789abcdef"
 PARTITIONS: Final = 2
-CAPTURE_ID, HEARTBEAT_ID, TRUTH_ID, UNKNOWN_ID = 7, 8, 41, 99
+CAPTURE_ID, HEARTBEAT_ID, TRUTH_ID, SHARED_TRUTH_ID, UNKNOWN_ID = 7, 8, 41, 42, 99
 
 AMOUNT_MAX_AT_REPORTING: Final = 900
 """A CHECK constraint at one of the replicas: what the owner accepts, an application may not."""
@@ -57,13 +60,27 @@ ORDERS = Table(
     ],
     replicas=list(COPIES),
 )
+WRITERS: Final = ("shop", "crm")
+_SHARED = msgspec.structs.replace(ORDERS, owner=None, writers=list(WRITERS), checks=[])
+SHARED: Final = (
+    msgspec.structs.replace(_SHARED, conflicts=Conflicts("version_comparison"), version=ColumnVersion(column="amount")),
+    msgspec.structs.replace(_SHARED, conflicts=Conflicts("prefer", "crm")),
+    msgspec.structs.replace(_SHARED, conflicts=Conflicts("escalate")),
+)
+"""The same table with two writers, by each policy that needs no clock."""
+
 HEARTBEATS: Final = heartbeat_topic("shop")
-TOPICS: Final = (ORDERS.capture_topic, ORDERS.truth_topic, ORDERS.dead_letter_topic, ORDERS.cases_topic, HEARTBEATS)
+TOPICS: Final = (
+    *(ORDERS.capture_topic, _SHARED.capture_topic, ORDERS.truth_topic),
+    *(ORDERS.dead_letter_topic, ORDERS.cases_topic, HEARTBEATS),
+)
 
 _ENVELOPE = envelope_schema(CAPTURED)
 _WRITER = fastavro.parse_schema(_ENVELOPE)
 _TRUTH = truth_schema(ORDERS, CAPTURED)
 _CODEC = TruthCodec(_TRUTH, TRUTH_ID)
+_SHARED_TRUTH = truth_schema(_SHARED, CAPTURED)
+_SHARED_CODEC = TruthCodec(_SHARED_TRUTH, SHARED_TRUTH_ID)
 _DECODER = EnvelopeDecoder(_ENVELOPE)
 PLANS: Final[dict[str, CopyPlan]] = {copy.replica: compile_copy(ORDERS, copy, CAPTURED) for copy in COPIES}
 
@@ -78,25 +95,26 @@ class Registry:
     """
 
     def __init__(self, others: dict[int, dict[str, Any]]) -> None:
-        self._schemas = {CAPTURE_ID: _ENVELOPE, TRUTH_ID: _TRUTH, **others}
+        self._schemas = {CAPTURE_ID: _ENVELOPE, TRUTH_ID: _TRUTH, SHARED_TRUTH_ID: _SHARED_TRUTH, **others}
 
     def schema_by_id(self, schema_id: int) -> dict[str, Any]:
         return self._schemas[schema_id]
 
 
-def decide_plan() -> DecidePlan:
-    plan = DecidePlan(ORDERS, _CODEC, HOLE)
+def decide_plan(table: Table) -> DecidePlan:
+    plan = DecidePlan(table, _SHARED_CODEC if table.several_writers else _CODEC, HOLE)
     plan.decoders[CAPTURE_ID] = _DECODER
     return plan
 
 
-def _reader() -> TruthReader:
+def truth_reader() -> TruthReader:
     reader = TruthReader()
     reader.learn(TRUTH_ID, _TRUTH)
+    reader.learn(SHARED_TRUTH_ID, _SHARED_TRUTH)
     return reader
 
 
-APPLY_TABLES: Final = {replica: ApplyTable(plan, ORDERS.systems, _reader()) for replica, plan in PLANS.items()}
+APPLY_TABLES: Final = {replica: ApplyTable(plan, ORDERS.systems, truth_reader()) for replica, plan in PLANS.items()}
 
 
 def refused_by(replica: str, values: tuple[Any, ...]) -> bool:

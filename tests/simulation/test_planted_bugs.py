@@ -5,16 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation import campaign
-from tests.simulation.director import run_seed
 from tests.simulation.planted_bugs import PLANTED
 from tests.simulation.planted_freshness_bugs import PLANTED as PLANTED_IN_FRESHNESS
+from tests.simulation.planted_writers_bugs import PLANTED as PLANTED_AMONG_WRITERS
+from tests.simulation.runs import run_seed
 from tests.simulation.worker import Parts
 
 SEEDS_MAX = 2_000
 
 
 @pytest.mark.timeout(600)  # seconds of work, however busy the machine is
-@pytest.mark.parametrize("bug", (*PLANTED, *PLANTED_IN_FRESHNESS), ids=lambda bug: bug.__name__)
+@pytest.mark.parametrize("bug", (*PLANTED, *PLANTED_IN_FRESHNESS, *PLANTED_AMONG_WRITERS), ids=lambda bug: bug.__name__)
 def test_a_planted_bug_is_found(bug: type[Parts]) -> None:
     found = campaign.first_finding(range(bug.first_seed, SEEDS_MAX), bug)
     assert found is not None, f"{bug.__doc__} Nobody noticed."

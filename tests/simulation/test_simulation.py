@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 from tests.rules.checkout import ROOT
-from tests.simulation import campaign
-from tests.simulation.director import run_seed
+from tests.simulation import campaign, tables
+from tests.simulation.runs import run_seed
+from tests.simulation.writers_run import WritersRun
+from trueup.runtime.partition_memory import PartitionMemory
 
 SEEDS = 300
 
@@ -22,6 +25,24 @@ def test_the_invariants_hold_for_every_seed() -> None:
     assert not summary.failed, "replay one: make simulate SEED=..."
     assert summary.hit.total() > SEEDS, "a run without faults proves little"
     assert all(summary.events[what] for what in ("state lost", "state stale", "SIGTERM", "compaction"))
+
+
+def test_two_writers_do_all_that_there_is_to_compare() -> None:
+    """A log that nobody disputes is decided alike by everybody: each policy has its seeds, and disputes in them."""
+    disputed: dict[str, Counter[str]] = {
+        table.conflicts.policy: Counter() for table in tables.SHARED if table.conflicts
+    }
+    for seed in range(0, 300, 5):
+        run = WritersRun(seed)
+        assert not run.report().findings
+        assert run.table.conflicts is not None
+        counted = disputed[run.table.conflicts.policy]
+        for _, metadata in run.log.committed.values():
+            counted.update({outcome.value: n for outcome, n in PartitionMemory.read(metadata).totals.items()})
+    assert all(counted["applied"] > 50 and counted["stale"] for counted in disputed.values()), disputed
+    assert disputed["escalate"]["escalated"] > 50, disputed
+    assert disputed["version_comparison"]["escalated"] > 50, disputed
+    assert not disputed["prefer"]["escalated"], "there is nothing that it cannot decide"
 
 
 @pytest.mark.parametrize("seed", [711, 1217, 1451, 2549, 2552])

@@ -105,14 +105,15 @@ class Parts:
     keeps_hold = True
     first_seed = 0
 
-    def __init__(self, log: SimulatedLog) -> None:
-        self.log = log
+    def __init__(self, log: SimulatedLog, table: Table = tables.ORDERS) -> None:
+        self.log, self.table = log, table
         self.rng = log.world.rng
 
     def decide(self, process: Process, group: Group, disk: Disk) -> Worker:
-        watermarks = self.watermarks(self.heartbeats(process))
+        # Beats of several systems are not simulated: tests/unit/test_watermarks.py and the real stack have them.
+        watermarks = None if self.table.several_writers else self.watermarks(self.heartbeats(process))
         handler = self.decide_handler(
-            plans={tables.ORDERS.capture_topic: tables.decide_plan()},
+            plans={self.table.capture_topic: tables.decide_plan(self.table)},
             settings=_SETTINGS,
             log_reader=self.reader(process),
             registry=_REGISTRY,
@@ -202,8 +203,8 @@ def _exit(exc: BaseException) -> NoReturn:
     loop.process.end(exc)
 
 
-def capture_partitions() -> list[TP]:
-    return [TP(tables.ORDERS.capture_topic, number) for number in range(tables.PARTITIONS)]
+def capture_partitions(table: Table) -> list[TP]:
+    return [TP(table.capture_topic, number) for number in range(tables.PARTITIONS)]
 
 
 def truth_partitions() -> list[TP]:

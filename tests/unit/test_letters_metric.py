@@ -65,7 +65,7 @@ class DecideWorker:
         self._cluster, self._process = cluster, cluster.world.process(name)
         parts, registry = Parts(cluster.log), tables.Registry({tables.HEARTBEAT_ID: SCHEMA})
         self._handler: DecideHandler = parts.decide_handler(
-            plans={TOPIC: tables.decide_plan()},
+            plans={TOPIC: tables.decide_plan(tables.ORDERS)},
             settings=Settings(),
             log_reader=parts.reader(self._process),
             registry=registry,

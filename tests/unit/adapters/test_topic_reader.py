@@ -92,15 +92,17 @@ def test_a_broker_that_goes_away_is_the_end_of_no_partition(
         assert "a was not read to its end" in str(error.value)
 
 
-class Prompt(Partitions):
+class Prompt:
     """Holds what librdkafka holds: a record or an end at a time, and who asks for more than there is waits."""
 
     waited_s = 0.0
 
     def __init__(self, *_: object, **__: object) -> None:
-        super().__init__()
-        self.batches = []
         self.there = [Message(0, 0), Message(0, 1), Message(0, 2, KafkaError._PARTITION_EOF)]
+
+    def assign(self, _: object) -> None: ...
+
+    def close(self) -> None: ...
 
     def consume(self, number: int, timeout_s: float) -> list[Message]:
         taken, self.there = self.there[:number], self.there[number:]
