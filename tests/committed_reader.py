@@ -1,13 +1,15 @@
 """An independent reader of a topic's committed records: a plain client, none of TrueUp's own code."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
-from confluent_kafka import Consumer, IsolationLevel, Message, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 PARTITIONS = 4
 ANSWER_WITHIN_S = 15.0
+SILENT_S_MAX = 60.0
 
 Ends = dict[tuple[str, int], int]
 
@@ -43,17 +45,20 @@ def committed_messages(
     places = {(topic, number) for topic in topics for number in known[topic].partitions}
     consumer.assign([TopicPartition(*place, starts.get(place, 0)) for place in places])
     ended: set[tuple[str | None, int | None]] = set()
+    deadline = time.monotonic() + SILENT_S_MAX
     try:
-        while len(ended) < len(places):
+        while not places <= ended:
+            assert time.monotonic() < deadline, f"nothing came of {sorted(places - ended)}"
             # One at first: a batch is waited for as long as one may, even at the end.
             for message in consumer.consume(1, 0.3) + consumer.consume(5_000, 0):
                 place = (message.topic(), message.partition())
-                if message.error() is not None:
-                    ended.add(place)
-                else:
+                if (error := message.error()) is None:
+                    deadline = time.monotonic() + SILENT_S_MAX
                     ended.discard(place)
                     if not (message.key() or b"").startswith(MARKER_KEY):
                         yield message
+                elif error.code() == KafkaError._PARTITION_EOF:  # others: librdkafka tries again by itself
+                    ended.add(place)
     finally:
         consumer.close()
 
@@ -63,7 +68,9 @@ def topic_ends(bootstrap_servers: str, topics: Iterable[str], *, committed: bool
     level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     asked = {TopicPartition(topic, number): latest for topic in topics for number in range(PARTITIONS)}
-    answers = _admin(bootstrap_servers).list_offsets(asked, isolation_level=level, request_timeout=ANSWER_WITHIN_S)
+    admin = _admin(bootstrap_servers)
+    admin.list_topics(timeout=ANSWER_WITHIN_S)  # leaders may have changed since it was asked
+    answers = admin.list_offsets(asked, isolation_level=level, request_timeout=ANSWER_WITHIN_S)
     return {(tp.topic, tp.partition): future.result(2 * ANSWER_WITHIN_S).offset for tp, future in answers.items()}
 
 

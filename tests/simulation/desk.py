@@ -39,8 +39,8 @@ class Image(NamedTuple):
 class Declined(NamedTuple):
     """Rows that a person saw, which nobody is asked about again until something else is accepted.
 
-    A refused change leaves a mark in the local store, so that the row before it is published once more when the owner
-    takes the change back; lost with the store, it is not. Then nobody can say whether something was accepted since.
+    A refused change leaves a mark, so that the row before it is published once more when the owner takes the change
+    back: then something was accepted since.
     """
 
     epoch: int
@@ -141,9 +141,9 @@ class Model:
         order_id, declined = effect.order_id, self._declined.get(effect.order_id)
         image = self.waiting.get(order_id)
         is_same = effect.row == self.accepted.get(order_id) and (image is None or image.is_unsure)
-        if declined is None or not is_same or declined.epoch != effect.epoch:
+        if declined is None or not is_same or declined.epoch != effect.epoch or declined.is_marked:
             self._declined.pop(order_id, None)
-        elif declined.is_marked or image is not None:
+        elif image is not None:
             self._declined[order_id] = declined._replace(is_unsure=True)
         self.accepted[order_id] = effect.row
         self.waiting.pop(order_id, None)
@@ -184,10 +184,7 @@ class Model:
 
     def check_cases(self) -> None:
         """The cases that are open are those that must wait, with both images."""
-        found: dict[bytes, Case] = {}
-        for number in range(tables.PARTITIONS):
-            for record in self._log.partitions[tables.ORDERS.cases_topic, number].committed():
-                found[record.key or b""] = decode_case(record.value or b"")
+        found = newest_cases(self._log, tables.ORDERS.cases_topic)
         is_open = {key: case for key, case in found.items() if case.is_open}
         for order_id in [order_id for order_id, image in self.waiting.items() if image.is_unsure]:
             if tables.key_of(order_id) not in is_open:
@@ -204,7 +201,16 @@ class Model:
 
 
 def _row(side: Side) -> tables.Row | None:
-    return None if side.row is None else (side.row["order_id"], side.row["amount"], side.row["note"])
+    return tables.row_of(side.row)
+
+
+def newest_cases(log: SimulatedLog, topic: str) -> dict[bytes, Case]:
+    """By key, as they were committed."""
+    return {
+        record.key or b"": decode_case(record.value or b"")
+        for number in range(tables.PARTITIONS)
+        for record in log.partitions[topic, number].committed()
+    }
 
 
 class Desk:
@@ -214,7 +220,7 @@ class Desk:
     """
 
     def __init__(self, log: SimulatedLog, table: Table, told: Callable[[int, int, Told], None]) -> None:
-        self._log, self._topic, self._told = log, table.capture_topic, told
+        self._log, self._table, self._told = log, table, told
         self._rng = log.world.rng
         self._count = 0
 
@@ -222,7 +228,7 @@ class Desk:
         """Some open case."""
         found: dict[bytes, Case] = {}
         for number in range(tables.PARTITIONS):
-            records, _ = self._log.partitions[tables.ORDERS.cases_topic, number].read(0, 1_000)
+            records, _ = self._log.partitions[self._table.cases_topic, number].read(0, 1_000)
             found |= {record.key or b"": decode_case(record.value or b"") for record in records}
         waiting = [case for case in found.values() if case.is_open]
         return self._rng.choice(waiting) if waiting else None
@@ -241,7 +247,7 @@ class Desk:
 
     def decide(self, seen: Case) -> None:
         """Writes a decision about a case as it was seen."""
-        topic = self._topic
+        topic = self._table.capture_topic
         _, metadata = self._log.committed.get((DECIDE_GROUP, topic, seen.partition), (0, ""))
         epoch = PartitionMemory.read(metadata).guard.epoch
         self._count += 1
@@ -258,6 +264,6 @@ class Desk:
         producer = self._log.init_producer("desk")
         offered = Offered(record.key, record.value, record.headers)
         offset = self._log.append("desk", producer, _TIMEOUT_S, (topic, seen.partition), [offered])
-        order_id = int(seen.key.removeprefix('{"order_id":').removesuffix("}"))
+        order_id = tables.order_id_of(seen.key.encode())
         self._told(seen.partition, offset, Told(seen, decision, order_id, epoch))
         self._log.end("desk", producer, commit=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -113,8 +113,8 @@ class Run(ABC):
         """The sources."""
 
     @abstractmethod
-    def _writes(self) -> Iterable[Write]:
-        """What Connect writes; each is made when its turn comes."""
+    def _captures(self) -> Mapping[str, Iterable[Write]]:
+        """What each connector writes, by its name as a producer; each write is made when its turn comes."""
 
     @abstractmethod
     def _checks(self, database: Database) -> ApplyChecks: ...
@@ -144,10 +144,12 @@ class Run(ABC):
     async def _main(self, director: Process) -> None:
         self._hire()
         supervising = director.start(self._supervise(director), "supervise")
-        capturing = director.start(self._capture(director), "capture")
+        capturing = [
+            director.start(self._capture(director, name, writes), name) for name, writes in self._captures().items()
+        ]
         disturbing = director.start(self._disturb(director), "disturb")
         judging = director.start(self._judge(director), "judge")
-        for task in (capturing, disturbing, judging):
+        for task in (*capturing, disturbing, judging):
             await task
         self.world.faults.planned.clear()
         self._is_calm = True
@@ -219,32 +221,35 @@ class Run(ABC):
         else:
             self.apply_checks[slot.name.rpartition("-")[0]].is_durable(slot.worker)
 
-    async def _capture(self, connect: Process) -> None:
+    async def _capture(self, connect: Process, name: str, writes: Iterable[Write]) -> None:
         """Kafka Connect: each write is a transaction; an attempt that failed was aborted, or expires."""
         pace_s = self.rng.choice((0.05, 0.5, 2.0))
-        epoch = self.log.init_producer("connect")
-        for write in self._writes():
+        epoch = self.log.init_producer(name)
+        for write in writes:
             await connect.passes(self.rng.expovariate(1 / pace_s))
             if write.aborted_first:
-                self._append(write, epoch)
+                self._append(name, epoch, write)
                 await connect.passes(self.rng.random())
                 if self.rng.random() < 0.7:
-                    self.log.end("connect", epoch, commit=False)
-                while not self.log.is_free("connect"):
+                    self.log.end(name, epoch, commit=False)
+                while not self.log.is_free(name):
                     await connect.passes(0.5)
-                epoch = self.log.init_producer("connect")
-            self._appended(write, self._append(write, epoch))
+                epoch = self.log.init_producer(name)
             self._connect_epoch = epoch
-            self.log.end("connect", epoch, commit=True)
+            self._commit(name, epoch, write)
             await self._captured(write, connect)
-            while not self.log.is_free("connect"):
+            while not self.log.is_free(name):
                 await connect.passes(0.05)
 
-    def _append(self, write: Write, epoch: int) -> list[tuple[Captured, int]]:
+    def _commit(self, name: str, epoch: int, write: Write) -> None:
+        self._appended(write, self._append(name, epoch, write))
+        self.log.end(name, epoch, commit=True)
+
+    def _append(self, name: str, epoch: int, write: Write) -> list[tuple[Captured, int]]:
         """The records with their offsets."""
         places = [(captured.topic, captured.partition) for captured in write.records]
         return [
-            (captured, self.log.append("connect", epoch, _CONNECT_TIMEOUT_S, place, [captured.record]))
+            (captured, self.log.append(name, epoch, _CONNECT_TIMEOUT_S, place, [captured.record]))
             for captured, place in zip(write.records, places, strict=True)
         ]
 

@@ -31,7 +31,7 @@ _APPLIED = REPLICA_OUTCOMES.index(Outcome.APPLIED)
 class DecideChecks:
     """Over the log: what the decide stage committed."""
 
-    def __init__(self, log: SimulatedLog, table: Table = tables.ORDERS) -> None:
+    def __init__(self, log: SimulatedLog, table: Table) -> None:
         self.log, self.world, self._table = log, log.world, table
         self._newest: dict[bytes, bytes] = {}
         self._committed: dict[int, int] = {}
@@ -56,9 +56,9 @@ class DecideChecks:
             for offset, (record, writer) in zip(partition.offsets, partition.entries, strict=True):
                 if offset < first or writer is not transaction or record is None:
                     continue
-                if partition.topic == tables.ORDERS.truth_topic and record.value is not None:
+                if partition.topic == self._table.truth_topic and record.value is not None:
                     self._rises(record)
-                elif partition.topic == tables.ORDERS.cases_topic:
+                elif partition.topic == self._table.cases_topic:
                     self._notes(record)
         self.markers.decided(transaction)
 
@@ -66,8 +66,9 @@ class DecideChecks:
             self._count_truths(transaction, topic, number, offset, metadata)
 
     def _count_truths(self, transaction: Transaction, topic: str, number: int, offset: int, metadata: str) -> None:
-        """Only at a control record may a transaction hold more truths than it counts, or where a writer lost."""
-        truth = self.log.partitions[tables.ORDERS.truth_topic, number]
+        """Only at a control record may a transaction hold more truths than it counts, or where a writer lost: which
+        those may be, an undisturbed worker says in the end (`writers_run`)."""
+        truth = self.log.partitions[self._table.truth_topic, number]
         written = sum(w is transaction and r is not None and r.value is not None for r, w in truth.entries)
         totals = PartitionMemory.read(metadata).totals
         applied, lost = totals[Outcome.APPLIED], totals[Outcome.STALE] if self._table.several_writers else 0
@@ -109,9 +110,9 @@ class DecideChecks:
             self._same(
                 "records", len(self.log.partitions[topic, number].committed(below=offset)), sum(totals.values()), where
             )
-            truths = self.written(tables.ORDERS.truth_topic, number) - self._uncounted.get(number, 0)
+            truths = self.written(self._table.truth_topic, number) - self._uncounted.get(number, 0)
             self._same("truths", truths, totals[Outcome.APPLIED], where)
-            letters = self.written(tables.ORDERS.dead_letter_topic, number)
+            letters = self.written(self._table.dead_letter_topic, number)
             self._same("dead letters", letters, totals[Outcome.REJECTED], where)
 
     def written(self, topic: str, number: int) -> int:
@@ -125,7 +126,7 @@ class DecideChecks:
         self.markers.offsets_deleted()
         self._counted.clear()
         self._uncounted.clear()
-        for topic in (tables.ORDERS.truth_topic, tables.ORDERS.dead_letter_topic):
+        for topic in (self._table.truth_topic, self._table.dead_letter_topic):
             for number in range(tables.PARTITIONS):
                 self._written_before[topic, number] = self.written(topic, number) + self._written_before.get(
                     (topic, number), 0

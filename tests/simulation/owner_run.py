@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from faust.types import TP
 
@@ -19,6 +19,8 @@ from tests.simulation.worker import capture_partitions
 from trueup.model.registration import Table
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 
+_CONNECT = "connect"
+
 
 class OwnerRun(Run):
     """One seed."""
@@ -32,8 +34,12 @@ class OwnerRun(Run):
         self._readers: dict[str, ReaderChecks] = {}
         self._beat_of_calm: BeatName | None = None
 
-    def _writes(self) -> Iterable[Write]:
-        return self.shop.capture()
+    def _captures(self) -> Mapping[str, Iterable[Write]]:
+        return {_CONNECT: self._writes()}
+
+    def _writes(self) -> Iterator[Write]:
+        """The shop draws its life when the connector begins, not before."""
+        yield from self.shop.capture()
 
     def _checks(self, database: Database) -> ApplyChecks:
         reader = ReaderChecks(self.shop, database, self.parts.as_of)
@@ -75,9 +81,8 @@ class OwnerRun(Run):
         """A heartbeat of a source at rest."""
         write = self.shop.beat()
         assert write.beat is not None
-        self._appended(write, self._append(write, self._connect_epoch))
-        self.log.end("connect", self._connect_epoch, commit=True)
-        while not self.log.is_free("connect"):
+        self._commit(_CONNECT, self._connect_epoch, write)
+        while not self.log.is_free(_CONNECT):
             await connect.passes(0.05)
         return write.beat
 

@@ -22,8 +22,7 @@ class WritersGuardsForgotten(Parts):
         async def prepare(self, tp: TP) -> int:
             offset = await super().prepare(tp)
             memory = self._owned[tp].memory
-            guard = Guard(memory.guard.epoch, writers=None if memory.guard.writers is None else {})
-            self._owned[tp].memory = msgspec.structs.replace(memory, guard=guard)
+            self._owned[tp].memory = msgspec.structs.replace(memory, guard=Guard(memory.guard.epoch, writers={}))
             return offset
 
     def decide_handler(self, **parts: Any) -> DecideHandler:

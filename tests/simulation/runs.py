@@ -7,10 +7,11 @@ from tests.simulation.owner_run import OwnerRun
 from tests.simulation.worker import Parts
 from tests.simulation.writers_run import WritersRun
 
-_EVERY = 5
+EVERY = 5
+"""Of so many seeds one is a run of two writers."""
 
 
 def run_seed(seed: int, parts: type[Parts] = Parts, *, keeps_trace: bool = False) -> Report:
-    """One seed, from beginning to end. In every fifth the table has two writers."""
-    kind = WritersRun if seed % _EVERY == 0 else OwnerRun
+    """One seed, from beginning to end."""
+    kind = WritersRun if seed % EVERY == 0 else OwnerRun
     return kind(seed, parts, keeps_trace=keeps_trace).report()

@@ -25,7 +25,7 @@ from tests.simulation.tables import (
 from trueup.core.decode import EPOCH_HEADER
 from trueup.model.event import Position
 
-_TIME_US = 1_767_607_200_000_000
+TIME_US = 1_767_607_200_000_000
 _AMOUNTS: tuple[int, ...] = (
     1,
     2,
@@ -34,7 +34,7 @@ _AMOUNTS: tuple[int, ...] = (
     -1,
     6_000,
 )  # 950 is refused by one replica, -1 by the table's check, 6,000 is for people
-_SUFFIX_MAX = 4
+SUFFIX_MAX = 4
 
 
 class Effect(NamedTuple):
@@ -135,7 +135,7 @@ class Shop:
         self._commit += 5
         name = (self._epoch, position[1])
         self.accepted_by[name] = dict(self._reached)
-        record = beat_record(self._epoch, position, _TIME_US + self._commits * 1_000, len(self.accepted_by))
+        record = beat_record(self._epoch, position, TIME_US + self._commits * 1_000, len(self.accepted_by))
         place = self._rng.choice((0, len(write.records)))
         records = list(write.records)
         records.insert(place, Captured(0, record, topic=HEARTBEATS))
@@ -166,7 +166,7 @@ class Shop:
         position = (self._commit, lsn + 10)
         self.rows.clear()
         partition = rng.randrange(PARTITIONS)
-        value = envelope("t", None, None, position, _TIME_US + self._commits * 1_000)
+        value = envelope("t", None, None, position, TIME_US + self._commits * 1_000)
         header = (EPOCH_HEADER, b"%d" % self._epoch)
         for order_id in self._keys:
             self.history.setdefault(order_id, []).append(None)
@@ -184,7 +184,7 @@ class Shop:
         sent_at = (self._commit, lsn + 35)
         for row in read_before if rng.random() < 0.5 else ():
             if row[0] not in touched:
-                value = envelope("r", row, None, sent_at, _TIME_US + self._commits * 1_000)
+                value = envelope("r", row, None, sent_at, TIME_US + self._commits * 1_000)
                 records.append(Captured(_partition_of(row[0]), Offered(key_of(row[0]), value, (header,))))
         self._commit += rng.randint(40, 80)
         self._commits += 1
@@ -234,7 +234,7 @@ class Shop:
             self.history.setdefault(order_id, []).append(row)
             if row is None or row[1] <= AMOUNT_UNDECIDED_ABOVE:
                 self._reached[order_id] = len(self.history[order_id]) - 1
-        value = envelope(op, row, before, position, _TIME_US + self._commits * 1_000)
+        value = envelope(op, row, before, position, TIME_US + self._commits * 1_000)
         header = (EPOCH_HEADER, b"%d" % self._epoch)
         effect = Effect(order_id, row, self._epoch)
         return Captured(_partition_of(order_id), Offered(key_of(order_id), value, (header,)), effect)
@@ -255,7 +255,7 @@ class Shop:
         streamed = self._streamed[partition]
         if self._over[partition] and rng.random() < 0.3:
             streamed = self._over[partition]
-        length = rng.randint(1, _SUFFIX_MAX)
+        length = rng.randint(1, SUFFIX_MAX)
         if self._truncated:  # a record alone, out of its order, is no repetition of a log
             return [Captured(partition, record) for record in streamed[-length:]]
         again = streamed[-length:] if rng.random() < 0.7 else rng.sample(streamed, min(length, len(streamed)))
@@ -265,24 +265,7 @@ class Shop:
         """What does not belong into the topic, or is broken."""
         rng, partition = self._rng, self._rng.randrange(PARTITIONS)
         order_id = next((n for n in self._keys if _partition_of(n) == partition), 1)
-        key, position = key_of(order_id), (10**9, 10**9)
-        header = ((EPOCH_HEADER, b"%d" % self._epoch),)
-        row: Row = (order_id, 666, "foreign")
-        whole = envelope("u", row, row, position, _TIME_US)
-        record = rng.choice(
-            (
-                Offered(key, envelope("u", row, row, position, _TIME_US, system="evil"), header),
-                Offered(key, envelope("u", (order_id, 666, HOLE), row, position, _TIME_US), header),
-                Offered(key, whole, ()),  # no epoch
-                Offered(None, whole, header),
-                Offered(b"no json", whole, header),
-                Offered(key, whole[:-3], header),
-                Offered(key, b"\x00" + UNKNOWN_ID.to_bytes(4, "big") + whole[5:], header),
-                Offered(key, b"junk", header),
-                Offered(key, envelope("m", None, None, position, _TIME_US), header),
-                Offered(key, None),
-            )
-        )
+        record = rng.choice(broken_records(order_id, ((EPOCH_HEADER, b"%d" % self._epoch),), "shop"))
         return [Captured(_partition_of(order_id), record)]
 
     def _resync(self) -> list[Captured]:
@@ -309,6 +292,28 @@ class Shop:
             records.append(self._streams("d", None, (order_id, 0, ""), position))
         self._commit += 50
         return records
+
+
+def broken_records(order_id: int, header: tuple[tuple[str, bytes], ...], system: str) -> tuple[Offered, ...]:
+    """What does not belong into a capture topic, or cannot be used.
+
+    :param header: says the epoch.
+    """
+    key, position = key_of(order_id), (10**9, 10**9)
+    row: Row = (order_id, 666, "foreign")
+    whole = envelope("u", row, row, position, TIME_US, system=system)
+    return (
+        Offered(key, envelope("u", row, row, position, TIME_US, system="evil"), header),
+        Offered(key, envelope("u", (order_id, 666, HOLE), row, position, TIME_US, system=system), header),
+        Offered(key, whole, ()),  # no epoch
+        Offered(None, whole, header),
+        Offered(b"no json", whole, header),
+        Offered(key, whole[:-3], header),
+        Offered(key, b"\x00" + UNKNOWN_ID.to_bytes(4, "big") + whole[5:], header),
+        Offered(key, b"junk", header),
+        Offered(key, envelope("m", None, None, position, TIME_US, system=system), header),
+        Offered(key, None),
+    )
 
 
 def _partition_of(order_id: int) -> int:

@@ -63,11 +63,13 @@ ORDERS = Table(
 WRITERS: Final = ("shop", "crm")
 _SHARED = msgspec.structs.replace(ORDERS, owner=None, writers=list(WRITERS), checks=[])
 SHARED: Final = (
+    # Ranks are compared alike, of times and of numbers.
+    msgspec.structs.replace(_SHARED, conflicts=Conflicts("last_write_wins"), version=ColumnVersion(column="amount")),
     msgspec.structs.replace(_SHARED, conflicts=Conflicts("version_comparison"), version=ColumnVersion(column="amount")),
     msgspec.structs.replace(_SHARED, conflicts=Conflicts("prefer", "crm")),
     msgspec.structs.replace(_SHARED, conflicts=Conflicts("escalate")),
 )
-"""The same table with two writers, by each policy that needs no clock."""
+"""The same table with two writers, by each policy."""
 
 HEARTBEATS: Final = heartbeat_topic("shop")
 TOPICS: Final = (
@@ -134,6 +136,15 @@ def shown_by(replica: str, row: Row) -> tuple[Any, ...]:
 
 def key_of(order_id: int) -> bytes:
     return b'{"order_id":%d}' % order_id
+
+
+def order_id_of(key: bytes) -> int:
+    return int(key.removeprefix(b'{"order_id":').removesuffix(b"}"))
+
+
+def row_of(fields: dict[str, Any] | None) -> Row | None:
+    """A row by its fields, as truths and the images of cases have it."""
+    return None if fields is None else (fields["order_id"], fields["amount"], fields["note"])
 
 
 def envelope(

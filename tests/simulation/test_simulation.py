@@ -11,11 +11,11 @@ import pytest
 
 from tests.rules.checkout import ROOT
 from tests.simulation import campaign, tables
-from tests.simulation.runs import run_seed
+from tests.simulation.runs import EVERY, run_seed
 from tests.simulation.writers_run import WritersRun
 from trueup.runtime.partition_memory import PartitionMemory
 
-SEEDS = 300
+SEEDS = 375
 
 
 @pytest.mark.timeout(600)  # ten seconds of work, however busy the machine is
@@ -32,7 +32,7 @@ def test_two_writers_do_all_that_there_is_to_compare() -> None:
     disputed: dict[str, Counter[str]] = {
         table.conflicts.policy: Counter() for table in tables.SHARED if table.conflicts
     }
-    for seed in range(0, 300, 5):
+    for seed in range(0, SEEDS, EVERY):
         run = WritersRun(seed)
         assert not run.report().findings
         assert run.table.conflicts is not None

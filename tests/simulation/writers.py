@@ -1,4 +1,4 @@
-"""Two systems that write the same rows, and their capture into one topic.
+"""Two systems that write the same rows; each is captured by a connector of its own, into one topic.
 
 Each has rows of its own and knows of the other's only what a copy brought it, when a copy brought it: what it does in
 between it does without knowing. What a copy brings is not captured (origin=none), so it is no record.
@@ -7,71 +7,93 @@ between it does without knowing. What a copy brings is not captured (origin=none
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from tests.simulation.log import Offered
-from tests.simulation.source import Captured, Write
+from tests.simulation.source import SUFFIX_MAX, TIME_US, Captured, Write, broken_records
 from tests.simulation.tables import PARTITIONS, WRITERS, Row, envelope, key_of
 from trueup.core.decode import EPOCH_HEADER
 from trueup.model.registration import Table
 
-_TIME_US = 1_767_607_200_000_000
-_SUFFIX_MAX = 4
 _VERSION_MAX = 6  # few, so that two writers come to the same now and then
+
+
+class Known:
+    """What a copy at a writer can know of a run.
+
+    :param accepted: what is published of a key now; None for no row.
+    :param decided: the offset of a capture partition up to which all is decided.
+    """
+
+    def __init__(self, accepted: Callable[[int], Row | None], decided: Callable[[int], int]) -> None:
+        self.accepted, self.decided = accepted, decided
 
 
 class _Writer:
     """One system and its connector.
 
-    :ivar streamed: by partition, what a connector without exactly-once may write again.
+    :ivar own: by key, the latest record of a change made here; `at` has its offset once it is in the log.
+    :ivar streamed: by partition, what a connector without exactly-once may write again; `over`: of the epoch before.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, topic: str) -> None:
+        self.name, self.topic = name, topic
         self.rows: dict[int, Row] = {}
         self.epoch = 1
         self.commit = 1_000
+        self.own: dict[int, Offered] = {}
+        self.at: dict[int, int] = {}
         self.streamed: list[list[Offered]] = [[] for _ in range(PARTITIONS)]
+        self.over: list[list[Offered]] = [[] for _ in range(PARTITIONS)]
+
+    def captured(self, order_id: int, record: Offered) -> Captured:
+        return Captured(order_id % PARTITIONS, record, topic=self.topic)
 
     def record(self, op: str, row: Row | None, before: Row | None, position: tuple[int, int]) -> Captured:
         image = row or before
         assert image is not None
-        value = envelope(op, row, before, position, _TIME_US + self.commit, system=self.name)
-        record = Offered(key_of(image[0]), value, ((EPOCH_HEADER, b"%d" % self.epoch),))
-        partition = image[0] % PARTITIONS
+        order_id = image[0]
+        value = envelope(op, row, before, position, TIME_US + self.commit, system=self.name)
+        record = Offered(key_of(order_id), value, ((EPOCH_HEADER, b"%d" % self.epoch),))
         if op != "r":
-            self.streamed[partition].append(record)
-        return Captured(partition, record)
+            self.streamed[order_id % PARTITIONS].append(record)
+        self.own[order_id] = record
+        self.at.pop(order_id, None)
+        return self.captured(order_id, record)
 
 
 class Writers:
-    """Makes the capture of one run.
+    """Makes the captures of one run."""
 
-    :param accepted: what is published of a key now, as a copy has it: None for no row.
-    """
-
-    def __init__(self, rng: random.Random, table: Table, accepted: Callable[[int], Row | None]) -> None:
-        self._rng, self._topic, self._accepted = rng, table.capture_topic, accepted
-        self._writers = [_Writer(name) for name in WRITERS]
+    def __init__(self, rng: random.Random, table: Table, known: Known) -> None:
+        self._rng, self._known = rng, known
+        self._writers = [_Writer(name, table.capture_topic) for name in WRITERS]
         self._keys = range(1, rng.randint(3, 7))
-        self._hears = rng.choice((0.2, 0.6, 0.9))  # how often somebody hears of the other before a change
-
-    def capture(self) -> Iterator[Write]:
-        """A snapshot of both, then a stream with everything that may happen in one."""
-        rng = self._rng
+        self._hears = rng.choice((0.2, 0.6, 0.9))  # how often a copy was here before a change
         for order_id in self._keys:
             for writer in self._writers:
                 if rng.random() < 0.4:
                     writer.rows[order_id] = self._new_row(order_id)
-        for writer in self._writers:
-            yield self._written(self._snapshot(writer, list(writer.rows)))
-        for _ in range(rng.randint(8, 20)):
-            writer = rng.choice(self._writers)
-            happenings = (self._transaction, self._repeated, self._incremental_snapshot, self._foreign, self._resync)
-            yield self._written(rng.choices(happenings, (74, 8, 6, 8, 4))[0](writer))
+
+    def captures(self) -> dict[str, Iterator[Write]]:
+        """By connector. Each is made when its turn comes."""
+        return {f"connect-{writer.name}": self._capture(writer) for writer in self._writers}
+
+    def appended(self, written: Sequence[tuple[Captured, int]]) -> None:
+        """Where records came to lie in the topic."""
+        for captured, offset in written:
+            for writer in self._writers:
+                writer.at |= {order_id: offset for order_id, own in writer.own.items() if own is captured.record}
+
+    def _capture(self, writer: _Writer) -> Iterator[Write]:
+        """A snapshot, then a stream with everything that may happen in one."""
+        rng = self._rng
+        yield self._written(self._snapshot(writer, list(writer.rows)))
+        happenings = (self._transaction, self._repeated, self._incremental_snapshot, self._foreign, self._resync)
+        for _ in range(rng.randint(4, 11)):
+            yield self._written(rng.choices(happenings, (72, 8, 6, 8, 6))[0](writer))
 
     def _written(self, records: list[Captured]) -> Write:
-        records = [captured._replace(topic=self._topic) for captured in records]
         return Write(records, aborted_first=self._rng.random() < 0.12)
 
     def _new_row(self, order_id: int) -> Row:
@@ -88,7 +110,12 @@ class Writers:
         return records
 
     def _hear(self, writer: _Writer, order_id: int) -> None:
-        row = self._accepted(order_id)
+        """A copy writes the truth over a row, unless the row was changed here since and nobody decided about that."""
+        if order_id in writer.own:
+            offset = writer.at.get(order_id)
+            if offset is None or offset >= self._known.decided(order_id % PARTITIONS):
+                return
+        row = self._known.accepted(order_id)
         if row is None:
             writer.rows.pop(order_id, None)
         else:
@@ -114,33 +141,26 @@ class Writers:
         return self._snapshot(writer, [order_id for order_id in writer.rows if self._rng.random() < 0.6])
 
     def _repeated(self, writer: _Writer) -> list[Captured]:
+        """A suffix again, now and then of an older epoch."""
         partition = self._rng.randrange(PARTITIONS)
-        streamed = writer.streamed[partition][-self._rng.randint(1, _SUFFIX_MAX) :]
-        return [Captured(partition, record) for record in streamed]
+        streamed = writer.streamed[partition]
+        if writer.over[partition] and self._rng.random() < 0.3:
+            streamed = writer.over[partition]
+        length = self._rng.randint(1, SUFFIX_MAX)
+        return [writer.captured(partition, record) for record in streamed[-length:]]
 
     def _foreign(self, writer: _Writer) -> list[Captured]:
-        """What does not belong into the topic, or is broken."""
-        order_id = self._rng.choice(self._keys)
-        key, header = key_of(order_id), ((EPOCH_HEADER, b"%d" % writer.epoch),)
-        row: Row = (order_id, 666, "foreign")
-        whole = envelope("u", row, row, (10**9, 10**9), _TIME_US, system=writer.name)
-        record = self._rng.choice(
-            (
-                Offered(key, envelope("u", row, row, (10**9, 10**9), _TIME_US, system="evil"), header),
-                Offered(key, whole, ()),  # no epoch
-                Offered(key, whole[:-3], header),
-                Offered(key, None),
-                # A truncate of one says nothing of the rows of the other.
-                Offered(None, envelope("t", None, None, (10**9, 10**9), _TIME_US, system=writer.name), header),
-            )
-        )
-        return [Captured(order_id % PARTITIONS, record)]
+        """What does not belong into the topic, or is broken; the truncate of one says nothing of the other's rows."""
+        order_id, header = self._rng.choice(self._keys), ((EPOCH_HEADER, b"%d" % writer.epoch),)
+        truncate = envelope("t", None, None, (10**9, 10**9), TIME_US, system=writer.name)
+        broken = (*broken_records(order_id, header, writer.name), Offered(None, truncate, header))
+        return [writer.captured(order_id, self._rng.choice(broken))]
 
     def _resync(self, writer: _Writer) -> list[Captured]:
         """A new epoch of one system: its log may begin anew, and its rows are read again."""
         writer.epoch = max(other.epoch for other in self._writers) + 1
         writer.commit = self._rng.choice((1_000, writer.commit + 500))
-        writer.streamed = [[] for _ in range(PARTITIONS)]
+        writer.over, writer.streamed = writer.streamed, [[] for _ in range(PARTITIONS)]
         for order_id in self._keys:
             if self._rng.random() < 0.2 and order_id in writer.rows:
                 writer.rows[order_id] = self._new_row(order_id)

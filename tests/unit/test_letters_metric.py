@@ -21,11 +21,13 @@ from tests.simulation.schedule import Fault, Faults, Process, World
 from tests.simulation.store import Disk, SimulatedStore
 from tests.simulation.worker import Parts, _topics_of
 from trueup.core.decode import EPOCH_HEADER
+from trueup.model.decision import Outcome
 from trueup.model.errors import Unreachable
 from trueup.model.settings import Settings
 from trueup.runtime.decide_agent import DecideHandler
 from trueup.runtime.lane import Batch
 from trueup.runtime.metrics import DecideMetrics
+from trueup.runtime.partition_memory import PartitionMemory
 
 TOPIC = tables.ORDERS.capture_topic
 EVEN, ODD = TP(TOPIC, 0), TP(TOPIC, 1)  # the simulation's keys go by the rest of a division
@@ -86,6 +88,14 @@ class DecideWorker:
             self._positions[tp] = await self._handler.prepare(tp)
 
         self._cluster.run(self._process, prepare())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Outcomes so far, of all workers there were, once all commits are complete."""
+        self._cluster.run(self._cluster.log.coordinator, self._cluster.log.coordinator.passes(1))
+        metadata = [metadata for _, metadata in self._cluster.log.committed.values()]
+        totals = [PartitionMemory.read(text).totals for text in metadata]
+        return {outcome.value: sum(total[outcome] for total in totals) for outcome in Outcome}
 
     def gives_up(self, tp: TP) -> None:
         self._cluster.run(self._process, self._handler.release(tp))
@@ -157,3 +167,21 @@ def test_a_letter_is_counted_when_it_is_durable(cluster: Cluster) -> None:
     worker.takes(EVEN)
     worker.decides(EVEN)
     assert worker.open == 1
+
+
+def test_who_takes_the_partition_over_knows_what_was_refused(cluster: Cluster) -> None:
+    """The owner takes a refused change back: the row is published once more, so that a replay of the letter loses. What
+    was refused stood in the former worker's own store alone."""
+    former, new = DecideWorker(cluster, "former"), DecideWorker(cluster, "new")
+    former.takes(EVEN)
+    cluster.capture((0, 5), (2, 5))
+    former.decides(EVEN)
+    cluster.capture((0, -1))
+    former.decides(EVEN)
+    former.gives_up(EVEN)
+    new.takes(EVEN)
+    assert (new.open, new.counts["applied"]) == (1, 2)
+    cluster.capture((0, 5), (2, 5))
+    new.decides(EVEN)
+    assert new.open == 0, "the letter is superseded"
+    assert (new.counts["applied"], new.counts["unchanged"]) == (3, 1), "of the other row there is nothing to say"

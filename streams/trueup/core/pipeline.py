@@ -16,7 +16,8 @@ from trueup.core import cases
 from trueup.core.authority import check_authority
 from trueup.core.avro_types import avro_primitive, is_array
 from trueup.core.conflicts import HINT, Change, ConflictRules, settle
-from trueup.core.decode import EnvelopeDecoder, decode
+from trueup.core.dead_letters import is_newer
+from trueup.core.decode import EnvelopeDecoder, decode, epoch_of_headers
 from trueup.core.exact_text import ExactRow, Inexact
 from trueup.core.ordering import Guard, check_position, compare, outlived, rank_of, version_of
 from trueup.core.route import route
@@ -170,11 +171,12 @@ def _placed(
         verdict = compare(event, version, content_hash, held, plan.version_column)
         return verdict if isinstance(verdict, Skip) else (version, verdict)
     if waiting is not None:
-        if not cases.agrees(waiting, event.system, content_hash):
-            return version, Escalate(waiting.rule, waiting.reason, HINT)
+        # Its rank never falls: what ends the case stands above every image it ever had, those that were replaced too.
         ranks = [rank_in(side.order) for side in waiting.sides if side.version]
         ranks += [] if held is None else [rank_in(held.version)]
-        return make_version(change.epoch, change.offset, max(change.rank, *ranks)), None
+        version = make_version(change.epoch, change.offset, max(change.rank, *ranks))
+        agreed = cases.agrees(waiting, event.system, content_hash)
+        return version, None if agreed else Escalate(waiting.rule, waiting.reason, HINT)
     settled = settle(change, held, plan.conflicts)
     if isinstance(settled, Escalate):
         return version, settled
@@ -326,8 +328,9 @@ def _open(case: Case | None) -> Case | None:
 
 
 def _marked(key: bytes, known: Held | None, record: LogRecord) -> dict[bytes, Held]:
-    """The mark of a refused change with what is held of its key."""
-    if known is None or record.offset <= max(offset_of(known.version), known.refused_at):
+    """The mark of a refused change with what is held of its key. Without an epoch it is older than all that is held."""
+    epoch = epoch_of_headers(record) or 0
+    if known is None or record.offset <= known.refused_at or is_newer(known.version, epoch, record.offset):
         return {}
     return {key: msgspec.structs.replace(known, refused_at=record.offset)}
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from trueup.adapters.truth_log import TruthLog
+from trueup.core.control import is_control
 from trueup.core.dead_letters import is_newer
 from trueup.core.decode import epoch_of_headers
 from trueup.core.pipeline import BatchDecision
@@ -45,8 +48,20 @@ class OpenLetters:
 
     def add_records(self, records: Iterable[LogRecord], table: TruthTable) -> None:
         """Letters as their topic has them."""
-        letters = [(r.key, epoch_of_headers(r) or 0, int(dict(r.headers).get("trueup.offset", b"0"))) for r in records]
+        letters = [
+            (r.key, epoch_of_headers(r) or 0, int(dict(r.headers).get("trueup.offset", b"0")))
+            for r in records
+            if not is_control(r)  # a refused decision is no change of the row
+        ]
         self._add(letters, table.get_many({key for key, _, _ in letters if key is not None}))
+
+    def marks(self, table: TruthTable) -> dict[bytes, Held]:
+        """What is held of their keys, marked with the refused change: a store that was lost does not know of it."""
+        return {
+            key: msgspec.structs.replace(held, refused_at=offset)
+            for key, held in table.get_many(self._open.keys()).items()
+            if (offset := self._open[key][1]) > held.refused_at
+        }
 
     def _add(self, letters: Iterable[tuple[bytes | None, int, int]], held: Mapping[bytes, Held]) -> None:
         for key, epoch, offset in letters:
@@ -58,7 +73,7 @@ class OpenLetters:
 
 
 async def read_letters(log: TruthLog, topic: str, partition: int, table: TruthTable) -> OpenLetters:
-    """The open letters of a partition; a letter lies in the partition its change came from.
+    """The open letters of a partition, marked in the table; a letter lies in the partition its change came from.
 
     :param table: caught up with the truth topic.
     """
@@ -67,4 +82,6 @@ async def read_letters(log: TruthLog, topic: str, partition: int, table: TruthTa
     if begin < end:
         async for records in log.records(topic, partition, begin, end):
             letters.add_records(records, table)
+    if letters:
+        table.put_many(letters.marks(table), None)
     return letters

@@ -11,7 +11,7 @@ from trueup.stack.artifacts import bundle_path
 from trueup.stack.credentials import secrets_dir
 from trueup.stack.data_files import data_path
 from trueup.stack.java import class_path, java, properties_text, server_environment
-from trueup.stack.part import serves
+from trueup.stack.part import replies
 from trueup.stack.process import Launch, ServerProcess
 from trueup.stack.settings import LOOPBACK, StackSettings, bootstrap_servers, connect_port, replication_factor
 
@@ -70,7 +70,7 @@ class ConnectPart:
 
     def is_ready(self) -> bool:
         """Tell whether the worker has joined its group and read its topics."""
-        return serves(self.ports[0], "/health")
+        return replies(self.ports[0], "/health")
 
     def finish(self) -> None:
         """Nothing: connectors belong to those who use them."""

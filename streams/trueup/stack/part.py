@@ -86,7 +86,7 @@ def _failure(part: Part, reason: str, log_start: int) -> PartFailed:
     )
 
 
-def serves(port: int, path: str, method: str = "GET") -> bool:
+def replies(port: int, path: str, method: str = "GET") -> bool:
     """Tell whether a server on a loopback port does what is requested, now."""
     try:
         return _client().request(method, f"http://{LOOPBACK}:{port}{path}").is_success

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from trueup.adapters.promtool import program
 from trueup.adapters.rule_files import write_whole, yaml_text
-from trueup.stack.part import Part, serves
+from trueup.stack.part import Part, replies
 from trueup.stack.process import Launch, ServerProcess
 from trueup.stack.settings import LOOPBACK, StackSettings, alertmanager_port, prometheus_port
 
@@ -56,12 +56,12 @@ class PrometheusPart:
 
     def is_ready(self) -> bool:
         """Tell whether it answers queries."""
-        return serves(self.ports[0], "/-/ready")
+        return replies(self.ports[0], "/-/ready")
 
     def finish(self) -> None:
         """Have it read the configuration and rules once more: they may be newer than the process."""
         self._configure()
-        serves(self.ports[0], "/-/reload", "POST")
+        replies(self.ports[0], "/-/reload", "POST")
 
     def _configure(self) -> None:
         write_whole(self._dir / "prometheus.yml", yaml_text(prometheus_settings(self.settings), _HEAD))
@@ -96,7 +96,7 @@ class AlertmanagerPart:
 
     def is_ready(self) -> bool:
         """Tell whether it takes alerts."""
-        return serves(self.ports[0], "/-/ready")
+        return replies(self.ports[0], "/-/ready")
 
     def finish(self) -> None:
         """Nothing."""

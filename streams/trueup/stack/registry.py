@@ -6,7 +6,7 @@ import signal
 
 from trueup.stack.artifacts import bundle_path
 from trueup.stack.java import SMALL_JVM, java, server_environment
-from trueup.stack.part import serves
+from trueup.stack.part import replies
 from trueup.stack.process import Launch, ServerProcess
 from trueup.stack.settings import LOOPBACK, StackSettings, registry_health_port, registry_port
 
@@ -56,7 +56,7 @@ class RegistryPart:
 
     def is_ready(self) -> bool:
         """Tell whether both APIs answer."""
-        return all(serves(self.ports[0], f"/{api}") for api in _APIS)
+        return all(replies(self.ports[0], f"/{api}") for api in _APIS)
 
     def finish(self) -> None:
         """Nothing: subjects belong to those who use them."""

@@ -7,6 +7,7 @@ from tests.case_makers import Partition, decision_on
 from tests.envelopes import key_of
 from tests.several_writers import CRM, ERP, SHOP, event, plan_of, row
 from trueup.core.case_decision import NotObeyed, Obeyed
+from trueup.core.ordering import Guard
 from trueup.model.case import CaseStatus
 from trueup.model.decision import Outcome
 from trueup.model.registration import Check
@@ -105,6 +106,20 @@ def test_sides_that_come_to_say_the_same_need_nobody() -> None:
     assert [case.status for case in batch.cases.values()] == [CaseStatus.SUPERSEDED]
     assert partition.held[key_of(1)].origin == SHOP
     assert not partition.open
+
+
+def test_what_a_side_said_before_its_last_image_does_not_win_when_all_is_decided_again() -> None:
+    """Its clock went back within the case: the decision must stand above the image that was replaced, too (F-23)."""
+    partition, late, early = opened(), row("shop, late", at=500), row("shop, early", at=9)
+    said = [event(SHOP, 13, "u", late, before=row("by shop", at=10)), event(SHOP, 14, "u", early, before=late)]
+    partition.decide(*said)
+    answer = partition.obey(decision_on(partition.case(), "B"), 20)
+    assert isinstance(answer, Obeyed)
+    held, partition.guard = dict(partition.held), Guard()
+    again = partition.decide(*said)
+    assert not again.truths
+    assert not partition.open
+    assert partition.held == held
 
 
 def test_a_decision_on_an_older_image_is_refused() -> None:
