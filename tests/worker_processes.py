@@ -51,7 +51,7 @@ class WorkerProcesses:
         self._doomed: set[str] = set()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._began: dict[str, float] = {}
-        self._told: set[int] = set()  # pids a test ended
+        self._told: set[int] = set()  # pids a test ended, until they have: in a long run the system gives pids again
         self._lock = threading.Lock()
         self._leaving = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor of workers", daemon=True)
@@ -125,6 +125,7 @@ class WorkerProcesses:
             if process.poll() is None:
                 process.kill()
             ends.append(End(name, process.pid, process.wait(), seconds, asked=True))
+            self._told.discard(process.pid)
         self.ends += ends
         return ends
 
@@ -155,7 +156,11 @@ class WorkerProcesses:
         return [end for end in self.ends if not end.asked]
 
     def end_of(self, pid: int) -> End | None:
-        return next((end for end in self.ends if end.pid == pid), None)
+        """The latest end of a pid; None while a worker has it."""
+        with self._lock:
+            if any(process.pid == pid for process in self._processes.values()):
+                return None
+            return next((end for end in reversed(self.ends) if end.pid == pid), None)
 
     def log_path(self, name: str) -> Path:
         return self._log_dir / f"chaos-{name}.log"
@@ -190,6 +195,7 @@ class WorkerProcesses:
                         seconds = time.monotonic() - self._began[name]
                         asked = process.pid in self._told or name in self._doomed
                         self.ends.append(End(name, process.pid, code, seconds, asked=asked))
+                        self._told.discard(process.pid)
                         self._spawn(name)
 
 

@@ -7,7 +7,7 @@ from tests.simulation.owner_run import OwnerRun
 from tests.simulation.worker import Parts
 from tests.simulation.writers_run import WritersRun
 
-EVERY = 5
+EVERY = 10
 """Of so many seeds one is a run of two writers."""
 
 

@@ -11,11 +11,12 @@ import pytest
 
 from tests.rules.checkout import ROOT
 from tests.simulation import campaign, tables
-from tests.simulation.runs import EVERY, run_seed
+from tests.simulation.runs import run_seed
 from tests.simulation.writers_run import WritersRun
 from trueup.runtime.partition_memory import PartitionMemory
 
-SEEDS = 375
+SEEDS = 300
+WRITERS_SEEDS = 60
 
 
 @pytest.mark.timeout(600)  # ten seconds of work, however busy the machine is
@@ -32,14 +33,15 @@ def test_two_writers_do_all_that_there_is_to_compare() -> None:
     disputed: dict[str, Counter[str]] = {
         table.conflicts.policy: Counter() for table in tables.SHARED if table.conflicts
     }
-    for seed in range(0, SEEDS, EVERY):
+    for seed in range(WRITERS_SEEDS):
         run = WritersRun(seed)
         assert not run.report().findings
         assert run.table.conflicts is not None
         counted = disputed[run.table.conflicts.policy]
         for _, metadata in run.log.committed.values():
             counted.update({outcome.value: n for outcome, n in PartitionMemory.read(metadata).totals.items()})
-    assert all(counted["applied"] > 50 and counted["stale"] for counted in disputed.values()), disputed
+    assert all(counted["applied"] > 50 for counted in disputed.values()), disputed
+    assert all(disputed[policy]["stale"] for policy in ("last_write_wins", "version_comparison", "prefer")), disputed
     assert disputed["escalate"]["escalated"] > 50, disputed
     assert disputed["version_comparison"]["escalated"] > 50, disputed
     assert not disputed["prefer"]["escalated"], "there is nothing that it cannot decide"
