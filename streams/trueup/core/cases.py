@@ -104,7 +104,7 @@ def passed_over(
     image = case.sides[index]
     (epoch, offset), (image_epoch, image_offset) = _age(version), _age(image.order)
     if (epoch, offset) <= (image_epoch, image_offset):
-        outcome = Outcome.DUPLICATE if (epoch, offset) == (image_epoch, image_offset) else Outcome.STALE
+        outcome = Outcome.DUPLICATE if version == image.order else Outcome.STALE
         return Skip(outcome, "the case has this change or a newer one")
     said_anew = held is not None and image_offset < held.refused_at < offset
     if content_hash.hex() == image.content_hash and epoch == image_epoch and not said_anew:

@@ -187,6 +187,12 @@ def epoch_of_headers(record: LogRecord) -> int | None:
     return _headers(record)[0]
 
 
+def age_of(record: LogRecord) -> int:
+    """The offset that says what a record is newer than: of a replayed letter that of the record it began as."""
+    replay_of = _headers(record)[1]
+    return record.offset if replay_of is None else min(replay_of, record.offset)
+
+
 def _number(value: bytes | None, highest: int) -> int | None:
     """A header as a number; None for anything else: foreign producers write what they like."""
     if value is None or not value.isdigit() or len(value) > _OFFSET_DIGITS_MAX:

@@ -17,7 +17,7 @@ from trueup.core.authority import check_authority
 from trueup.core.avro_types import avro_primitive, is_array
 from trueup.core.conflicts import HINT, Change, ConflictRules, settle
 from trueup.core.dead_letters import is_newer
-from trueup.core.decode import EnvelopeDecoder, decode, epoch_of_headers
+from trueup.core.decode import EnvelopeDecoder, age_of, decode, epoch_of_headers
 from trueup.core.exact_text import ExactRow, Inexact
 from trueup.core.ordering import Guard, check_position, compare, outlived, rank_of, version_of
 from trueup.core.route import route
@@ -31,7 +31,7 @@ from trueup.model.decision import Again, Apply, Decision, Escalate, Held, Outcom
 from trueup.model.event import ChangeEvent, Ignorable, LogRecord, Op
 from trueup.model.registration import ColumnVersion, Table, duration_ms
 from trueup.model.rule_function import RuleFunction
-from trueup.model.version import Version, make_version, offset_of, rank_in
+from trueup.model.version import Version, epoch_of, make_version, offset_of, rank_in
 
 _NEVER_TOASTED: Final = frozenset({"int", "long", "boolean", "float", "double"})
 
@@ -171,12 +171,11 @@ def _placed(
         verdict = compare(event, version, content_hash, held, plan.version_column)
         return verdict if isinstance(verdict, Skip) else (version, verdict)
     if waiting is not None:
-        # Its rank never falls: what ends the case stands above every image it ever had, those that were replaced too.
+        if not cases.agrees(waiting, event.system, content_hash):
+            return version, Escalate(waiting.rule, waiting.reason, HINT)
         ranks = [rank_in(side.order) for side in waiting.sides if side.version]
         ranks += [] if held is None else [rank_in(held.version)]
-        version = make_version(change.epoch, change.offset, max(change.rank, *ranks))
-        agreed = cases.agrees(waiting, event.system, content_hash)
-        return version, None if agreed else Escalate(waiting.rule, waiting.reason, HINT)
+        return make_version(change.epoch, change.offset, max(change.rank, *ranks)), None
     settled = settle(change, held, plan.conflicts)
     if isinstance(settled, Escalate):
         return version, settled
@@ -299,7 +298,7 @@ def decide_batch(
                 if plan.keeps_rows:
                     truth = msgspec.structs.replace(truth, encoded=plan.codec.encode(truth))
                 batch.truths.append(truth)
-                batch.held[key] = held_of(truth, plan)
+                batch.held[key] = _with_later_mark(held_of(truth, plan), known)
                 if waiting is not None:
                     batch.cases[key] = cases.superseded(waiting, truth.version, truth.commit_time_us)
                 outcome = Outcome.APPLIED
@@ -329,10 +328,19 @@ def _open(case: Case | None) -> Case | None:
 
 def _marked(key: bytes, known: Held | None, record: LogRecord) -> dict[bytes, Held]:
     """The mark of a refused change with what is held of its key. Without an epoch it is older than all that is held."""
-    epoch = epoch_of_headers(record) or 0
-    if known is None or record.offset <= known.refused_at or is_newer(known.version, epoch, record.offset):
+    epoch, offset = epoch_of_headers(record) or 0, age_of(record)
+    if known is None or offset <= known.refused_at or is_newer(known.version, epoch, offset):
         return {}
-    return {key: msgspec.structs.replace(known, refused_at=record.offset)}
+    return {key: msgspec.structs.replace(known, refused_at=offset)}
+
+
+def _with_later_mark(held: Held, known: Held | None) -> Held:
+    """A letter that is replayed has the age of its first record: changes that were refused after it still are."""
+    if known is None or known.refused_at <= offset_of(held.version):
+        return held
+    if epoch_of(known.version) != epoch_of(held.version):
+        return held  # the offsets may be of another topic
+    return msgspec.structs.replace(held, refused_at=known.refused_at)
 
 
 def _in_case(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from trueup.adapters.kafka_transactions import Outgoing
+from trueup.core.decode import age_of
 from trueup.core.pipeline import BatchDecision, DecidePlan
 from trueup.model.decision import Reject
 from trueup.model.event import LogRecord
@@ -22,7 +23,10 @@ def outgoing_of(decision: BatchDecision, plan: DecidePlan) -> list[Outgoing]:
 
 
 def dead_letter(topic: str, record: LogRecord, why: Reject) -> Outgoing:
-    """The original bytes, with why they could not be used; a value too large for the topic is cut, and says so."""
+    """The original bytes, with why they could not be used; a value too large for the topic is cut, and says so.
+
+    A replay that is refused keeps the age of its letter: what was captured since is newer.
+    """
     headers = {
         "trueup.stage": why.stage,
         "trueup.error_class": why.error_class,
@@ -30,7 +34,7 @@ def dead_letter(topic: str, record: LogRecord, why: Reject) -> Outgoing:
         "trueup.hint": why.hint,
         "trueup.topic": record.topic,
         "trueup.partition": str(record.partition),
-        "trueup.offset": str(record.offset),
+        "trueup.offset": str(age_of(record)),
     }
     value = record.value
     if value is not None and len(value) > _DEAD_LETTER_VALUE_BYTES_MAX:

@@ -13,10 +13,11 @@ import msgspec
 from trueup.adapters.truth_log import TruthLog
 from trueup.core.control import is_control
 from trueup.core.dead_letters import is_newer
-from trueup.core.decode import epoch_of_headers
+from trueup.core.decode import age_of, epoch_of_headers
 from trueup.core.pipeline import BatchDecision
 from trueup.model.decision import Held
 from trueup.model.event import LogRecord
+from trueup.model.version import offset_of
 from trueup.runtime.truth_table import TruthTable
 
 
@@ -35,7 +36,7 @@ class OpenLetters:
         :param held: what was held of the keys of the batch before it.
         """
         if decision.dead:
-            letters = ((r.key, epoch_of_headers(r) or 0, r.offset) for r, _ in decision.dead)
+            letters = ((r.key, epoch_of_headers(r) or 0, age_of(r)) for r, _ in decision.dead)
             self._add(letters, {**held, **decision.held})
         self.supersede(decision.held)
 
@@ -60,7 +61,7 @@ class OpenLetters:
         return {
             key: msgspec.structs.replace(held, refused_at=offset)
             for key, held in table.get_many(self._open.keys()).items()
-            if (offset := self._open[key][1]) > held.refused_at
+            if (offset := self._open[key][1]) > max(held.refused_at, offset_of(held.version))
         }
 
     def _add(self, letters: Iterable[tuple[bytes | None, int, int]], held: Mapping[bytes, Held]) -> None:

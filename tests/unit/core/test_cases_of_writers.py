@@ -109,7 +109,7 @@ def test_sides_that_come_to_say_the_same_need_nobody() -> None:
 
 
 def test_what_a_side_said_before_its_last_image_does_not_win_when_all_is_decided_again() -> None:
-    """Its clock went back within the case: the decision must stand above the image that was replaced, too (F-23)."""
+    """Its clock went back within the case: the decision stands behind the image that was replaced, too (F-23)."""
     partition, late, early = opened(), row("shop, late", at=500), row("shop, early", at=9)
     said = [event(SHOP, 13, "u", late, before=row("by shop", at=10)), event(SHOP, 14, "u", early, before=late)]
     partition.decide(*said)

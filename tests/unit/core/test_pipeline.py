@@ -32,6 +32,7 @@ from trueup.model.errors import SourceWentBack
 from trueup.model.event import LogRecord, Op, Position
 from trueup.model.registration import Check
 from trueup.model.version import make_version, split_version
+from trueup.runtime.decided_records import dead_letter
 
 PLAN = orders_plan()
 CHECKED = orders_plan(
@@ -360,3 +361,26 @@ def test_a_row_deleted_within_the_uncertainty_of_its_last_write_is_deleted() -> 
     answer = batch(change(0), change(1, "d", order()), plan=orders_plan(BY_TIME))
     assert [truth.op for truth in answer.truths] == [Op.CREATE, Op.DELETE]
     assert answer.held[key_of(1)].content_hash == DELETED_HASH
+
+
+def test_a_replay_that_is_accepted_leaves_the_mark_of_what_was_refused_after_it() -> None:
+    """Two changes were refused, the rule is mended, the first is replayed; then the owner takes the second back. That
+    is published once more, so that a replay of the second, which is newer than the first, loses."""
+    key, first, second = key_of(1), order(amount="-1.00"), order(amount="-2.00")
+    batch = decide_batch([change(0, "c", order()), change(1, "u", first), change(2, "u", second)], {}, Guard(), CHECKED)
+    assert batch.held[key].refused_at == 2
+    batch = decide_batch([change(3, "u", first, replay_of=1)], batch.held, batch.guard, PLAN)
+    assert batch.counts[Outcome.APPLIED] == 1
+    batch = decide_batch([change(4, "u", first)], batch.held, batch.guard, PLAN)
+    assert batch.counts[Outcome.APPLIED] == 1, "said once more, above the letter"
+    batch = decide_batch([change(5, "u", second, replay_of=2)], batch.held, batch.guard, PLAN)
+    assert batch.counts[Outcome.STALE] == 1
+
+
+def test_a_replay_that_is_refused_is_as_old_as_its_letter() -> None:
+    refused = order(amount="-1.00")
+    records = [change(0, "c", order()), change(2, "u", refused), change(5, "u", refused, replay_of=2)]
+    batch = decide_batch(records, {}, Guard(), CHECKED)
+    assert batch.held[key_of(1)].refused_at == 2
+    letters = [dead_letter("letters", record, why) for record, why in batch.dead]
+    assert [dict(letter.headers)["trueup.offset"] for letter in letters] == [b"2", b"2"]
