@@ -13,6 +13,7 @@ import msgspec
 import psycopg
 import pytest
 
+from tests.pipeline import PORT_BASE
 from tests.waiting import eventually
 from trueup.model.errors import PartFailed, Refused
 from trueup.stack import LocalStack, StackSettings
@@ -26,21 +27,15 @@ pytestmark = pytest.mark.integration
 
 DATABASES = ("shop", "warehouse")
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")
-
-
-def free_port_base() -> int:
-    """A port base whose ports nobody else uses, as far as one can know beforehand."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return min(max(port, 20000), 65000) - 20
+STACK_PORT_BASE = PORT_BASE + 300
+"""Beside the stack tests share, below the ports of passing connections: one would take that of a part that is down."""
 
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[LocalStack]:
     """A stack of which tests start only what they need."""
     settings = StackSettings(
-        state_dir=tmp_path / "stack", port_base=free_port_base(), databases=DATABASES, start_timeout_s=60
+        state_dir=tmp_path / "stack", port_base=STACK_PORT_BASE, databases=DATABASES, start_timeout_s=60
     )
     settings.state_dir.mkdir(mode=0o711)
     (settings.state_dir / "stack.json").write_text(encode_settings(settings))
