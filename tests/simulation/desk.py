@@ -40,7 +40,7 @@ class Declined(NamedTuple):
     """Rows that a person saw, which nobody is asked about again until something else is accepted.
 
     A refused change leaves a mark, so that the row before it is published once more when the owner takes the change
-    back: then something was accepted since.
+    back: then something was accepted since. A truncate that finds the row deleted already publishes nothing.
     """
 
     epoch: int
@@ -141,9 +141,9 @@ class Model:
         order_id, declined = effect.order_id, self._declined.get(effect.order_id)
         image = self.waiting.get(order_id)
         is_same = effect.row == self.accepted.get(order_id) and (image is None or image.is_unsure)
-        if declined is None or not is_same or declined.epoch != effect.epoch or declined.is_marked:
+        if declined is None or not is_same or declined.epoch != effect.epoch:
             self._declined.pop(order_id, None)
-        elif image is not None:
+        elif declined.is_marked or image is not None:
             self._declined[order_id] = declined._replace(is_unsure=True)
         self.accepted[order_id] = effect.row
         self.waiting.pop(order_id, None)
