@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -25,9 +27,9 @@ class CaseMachine(RuleBasedStateMachine):
         self.seen: Case | None = None
         self.versions: list[bytes] = []
 
+    @abstractmethod
     def obeyed(self, seen: Case, take: str, answer: Obeyed) -> None:
         """The machine's own part of a decision that was obeyed."""
-        raise NotImplementedError
 
     @precondition(lambda self: self.log)
     @rule(data=st.data())

@@ -16,7 +16,7 @@ REGISTRY_HOSTS = [
     "proxy.golang" + ".org",
 ]
 MACHINE_PATHS = [f"/{folder}/" for folder in ("work", "root", "Users")]
-BEGINS_A_PATH = r"(?<![\w.~*}-])"  # var/work/ and ./root/ are not meant
+BEGINS_A_PATH = r"(?<![\w.~*}-])"  # a part of a longer path is not meant
 FORBIDDEN = re.compile(
     "|".join([re.escape(host) for host in REGISTRY_HOSTS] + [BEGINS_A_PATH + path for path in MACHINE_PATHS])
 )

@@ -56,9 +56,6 @@ class OwnerRun(Run):
                 number: self.log.partitions[topic, number].end for topic, number in capture_partitions(self.table)
             }
 
-    async def _captured(self, write: Write, connect: Process) -> None:
-        await self._stop_truncated(write, connect)
-
     async def _ends(self, director: Process) -> bool:
         """No beat before all is drained: a marker would wake who forgot to look by itself."""
         beat = self._beat_of_calm
@@ -101,7 +98,7 @@ class OwnerRun(Run):
             place = min((offset for captured, offset in later if captured.partition == number), default=end)
             self.model.add(number, place - 0.5, emptied)
 
-    async def _stop_truncated(self, write: Write, connect: Process) -> None:
+    async def _captured(self, write: Write, connect: Process) -> None:
         """Who has to pass a truncate on stops for a while, and people decide what is decided in other partitions."""
         places = [TP(captured.topic, captured.partition) for captured in write.records if captured.emptied is not None]
         if not places or not self.shop.asks_people or self.rng.random() < 0.3:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from tests.simulation.log import Offered
 from tests.simulation.source import SUFFIX_MAX, TIME_US, Captured, Write, broken_records
@@ -18,15 +19,15 @@ from trueup.model.registration import Table
 _VERSION_MAX = 6  # few, so that two writers come to the same now and then
 
 
-class Known:
+class Known(NamedTuple):
     """What a copy at a writer can know of a run.
 
     :param accepted: what is published of a key now; None for no row.
     :param decided: the offset of a capture partition up to which all is decided.
     """
 
-    def __init__(self, accepted: Callable[[int], Row | None], decided: Callable[[int], int]) -> None:
-        self.accepted, self.decided = accepted, decided
+    accepted: Callable[[int], Row | None]
+    decided: Callable[[int], int]
 
 
 class _Writer:

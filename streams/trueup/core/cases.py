@@ -22,7 +22,7 @@ from trueup.core.row_json import RowJson
 from trueup.model.case import Case, CaseDecision, CaseStatus, RefusedDecision, Side
 from trueup.model.decision import DELETED_HASH, Escalate, Held, Outcome, Skip, TruthRecord
 from trueup.model.event import LogRecord
-from trueup.model.version import Version, epoch_of, split_version
+from trueup.model.version import Version, epoch_of, place_of, split_version
 
 CASE_BYTES_MAX: Final = 9 << 20  # below max.message.bytes
 _decode = msgspec.json.Decoder(Case).decode
@@ -102,7 +102,7 @@ def passed_over(
     if index is None:
         return _older_than_held(version, content_hash, held)
     image = case.sides[index]
-    (epoch, offset), (image_epoch, image_offset) = _age(version), _age(image.order)
+    (epoch, offset), (image_epoch, image_offset) = place_of(version), place_of(image.order)
     if (epoch, offset) <= (image_epoch, image_offset):
         outcome = Outcome.DUPLICATE if version == image.order else Outcome.STALE
         return Skip(outcome, "the case has this change or a newer one")
@@ -116,15 +116,9 @@ def _older_than_held(version: Version, content_hash: bytes, held: Held | None) -
     """Of a system without an image: what stands before the held truth was decided with it."""
     if held is None:
         return None
-    if _age(version) <= _age(held.version):
+    if place_of(version) <= place_of(held.version):
         return Skip(Outcome.STALE, "older than what is held")
     return Skip(Outcome.UNCHANGED, "same content") if content_hash == held.content_hash else None
-
-
-def _age(version: Version) -> tuple[int, int]:
-    """The log's order, whatever the ranks say: the newest image of a side is the one that was written last."""
-    epoch, _, offset = split_version(version)
-    return epoch, offset
 
 
 def refused_by_case(held: Held, case: Case) -> Held:
@@ -197,4 +191,4 @@ def refused(case: Case, decision: CaseDecision, why: str) -> Case:
 
 def is_brought(case: Case, epoch: int) -> bool:
     """Whether a snapshot of the epoch brought the key of an open case: the row exists, only nobody has decided."""
-    return any(_age(side.order)[0] == epoch for side in case.sides)
+    return any(place_of(side.order)[0] == epoch for side in case.sides)

@@ -19,7 +19,7 @@ from trueup.core.truth_codec import operation_of, published_again
 from trueup.model.decision import DELETED_HASH, Again, Escalate, Held, Outcome, Skip, TruthRecord
 from trueup.model.event import ChangeEvent, Op
 from trueup.model.registration import ColumnVersion, Conflicts, Table, duration_ms
-from trueup.model.version import Version, epoch_of, make_version, offset_of, rank_in
+from trueup.model.version import Version, epoch_of, make_version, place_of, rank_in
 
 HINT: Final = "see both sides and decide"
 
@@ -75,7 +75,7 @@ def settle(change: Change, held: Held | None, rules: ConflictRules) -> Version |
     version = make_version(change.epoch, change.offset, max(change.rank, rank_in(held.version)))
     # A replayed letter may be older by its version. What stands in the log before the held truth was decided before it,
     # with a rank that may be higher: it is read once more where the group's offsets were deleted (F-23).
-    read_again = (change.epoch, change.event.offset) <= (epoch_of(held.version), offset_of(held.version))
+    read_again = (change.epoch, change.event.offset) <= place_of(held.version)
     if version <= held.version or read_again:
         return Skip(Outcome.STALE, "older than what is held")
     if same or is_sequential(change, held):

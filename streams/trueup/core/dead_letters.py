@@ -8,7 +8,7 @@ import msgspec
 
 from trueup.core.decode import EPOCH_HEADER, REPLAY_HEADER
 from trueup.model.event import LogRecord
-from trueup.model.version import Version, split_version
+from trueup.model.version import Version, place_of
 
 _PREFIX: Final = "trueup."
 _OURS: Final = frozenset(
@@ -59,8 +59,7 @@ def entry_of(table: str, record: LogRecord, newest: Version | None) -> DeadLette
 
 def is_newer(version: Version, epoch: int, offset: int) -> bool:
     """Whether a held version was captured after (epoch, offset)."""
-    held_epoch, _, held_offset = split_version(version)
-    return (held_epoch, held_offset) > (epoch, offset)
+    return place_of(version) > (epoch, offset)
 
 
 def replay_record(record: LogRecord) -> LogRecord:

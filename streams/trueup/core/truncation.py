@@ -27,7 +27,7 @@ from trueup.model.case import Case
 from trueup.model.decision import DELETED_HASH, Held, Reject, Skip, TruthRecord
 from trueup.model.errors import TableTruncated
 from trueup.model.event import ChangeEvent, LogRecord
-from trueup.model.version import Version, epoch_of, make_version, offset_of, split_version
+from trueup.model.version import Version, make_version, place_of, split_version
 
 _CAUSE: Final = "truncated at the source"
 
@@ -100,7 +100,7 @@ def place_in(records: Sequence[LogRecord], order: Truncate, decoders: Mapping[in
 
 def is_before(version: Version, epoch: int, offset: int) -> bool:
     """Whether a version was given before an offset of an epoch."""
-    return (epoch_of(version), offset_of(version)) < (epoch, offset)
+    return place_of(version) < (epoch, offset)
 
 
 def is_row_of_before(known: Held, order: Truncate) -> bool:

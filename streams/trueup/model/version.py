@@ -41,6 +41,11 @@ def offset_of(version: Version) -> int:
     return int.from_bytes(version[12:], "big")
 
 
+def place_of(version: Version) -> tuple[int, int]:
+    """(epoch, offset): where it stands in the capture log, whatever its rank."""
+    return epoch_of(version), offset_of(version)
+
+
 def split_version(version: Version) -> tuple[int, int, int]:
     """(epoch, rank, offset), for people and for tests."""
     epoch, rank, offset = _LAYOUT.unpack(version)

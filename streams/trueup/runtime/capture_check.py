@@ -19,7 +19,7 @@ from trueup.core.ordering import Guard
 from trueup.core.pipeline import DecidePlan, decided_alone
 from trueup.model.decision import DELETED_HASH, Held, Reject
 from trueup.model.event import LogRecord
-from trueup.model.version import epoch_of, offset_of
+from trueup.model.version import offset_of, place_of
 from trueup.runtime.partition_memory import PartitionMemory
 from trueup.runtime.truncate_run import Learn, boundary_of
 from trueup.runtime.truth_table import TruthTable
@@ -65,9 +65,7 @@ async def check_capture(
 async def _newest(truths: TruthTable) -> list[tuple[bytes, Held]]:
     newest: list[tuple[bytes, Held]] = []
     async for batch in truths.scan(_SCAN_KEYS):
-        newest = heapq.nlargest(
-            _PROBES, [*newest, *batch], key=lambda pair: (epoch_of(pair[1].version), offset_of(pair[1].version))
-        )
+        newest = heapq.nlargest(_PROBES, [*newest, *batch], key=lambda pair: place_of(pair[1].version))
     return newest
 
 
