@@ -12,6 +12,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.envelopes import change, order, orders_plan
+from tests.waiting import becomes
 from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.truth_log import TruthLog
 from trueup.adapters.truth_store import TruthStore, bytes_of
@@ -232,7 +233,8 @@ def test_catching_up_equals_a_direct_read_however_the_store_was_left(
             written = await producer.commit([Outgoing(topic, key, value)], group=topic, next_offset=number, metadata="")
             if number < 4:  # as the worker does it, after the commit; then it "crashes" between commit and store
                 kept.put_many({key: peek(value)}, written[topic])
-        begin, end = await log.bounds(topic, 0)
+        begin, end = 0, 2 * len(LOGGED * 3)  # each with its marker, the last of which is written after its commit
+        await becomes(lambda: log.bounds(topic, 0), (begin, end))
         direct = {key: peek(value or b"") async for pairs, _ in log.read(topic, 0, begin, end) for key, value in pairs}
         lost = TruthTable(log, tmp_path / "lost", topic, 0, b"identity")
         assert (await kept.catch_up())[0] == 8

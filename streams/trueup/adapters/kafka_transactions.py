@@ -37,7 +37,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
 class PartitionProducer:
     """Writes the batches of one capture partition, each as one transaction.
 
-    :param client: makes the Kafka client; tests/simulation has one without Kafka.
+    :param client: makes the Kafka client, None: aiokafka's; tests/simulation has one without Kafka.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class PartitionProducer:
         topic: str,
         partition: int,
         transaction_timeout_ms: int,
-        client: Callable[..., Any] = AIOKafkaProducer,
+        client: Callable[..., Any] | None = None,
     ) -> None:
         self.source = TopicPartition(topic, partition)
         self._what = f"{topic}/{partition}"
-        self._producer = client(
+        self._producer = (client or _Client)(
             bootstrap_servers=bootstrap_servers,
             client_id=f"trueup-decide-{topic}-{partition}",
             transactional_id=f"trueup-decide-{topic}-{partition}",
@@ -136,4 +136,28 @@ class PartitionProducer:
     async def _submit(self, builder: Any, topic: str, partition: int) -> asyncio.Future[Any]:
         builder.close()
         future: asyncio.Future[Any] = await self._producer.send_batch(builder, topic, partition=partition)
+        future.add_done_callback(_fetch_exception)
         return future
+
+
+class _Client(AIOKafkaProducer):  # type: ignore[misc] # aiokafka has no types
+    """aiokafka's producer, without the reports that nobody looked at how its transaction failed.
+
+    aiokafka sets the error that ended a transaction on all of its futures. The first to be awaited raises it; the
+    others would be logged with a traceback when they are collected: "Future exception was never retrieved".
+    """
+
+    async def stop(self) -> None:
+        try:
+            await super().stop()
+        finally:
+            unsent = self._message_accumulator._batches.values()  # noqa: SLF001
+            drained = [batch._drain_waiter for batches in unsent for batch in batches]  # noqa: SLF001
+            for future in (self._txn_manager.wait_for_transaction_end(), *drained):
+                if future is not None:
+                    future.add_done_callback(_fetch_exception)
+
+
+def _fetch_exception(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
