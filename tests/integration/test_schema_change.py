@@ -38,6 +38,7 @@ TABLES = {
     "keyed": "additive",
     "nulls": "ignore",
     "nulls_added": "additive",
+    "undone": "additive",
 }
 COLUMNS = ["id", "note", "n"]
 
@@ -285,6 +286,20 @@ def test_a_dropped_column_stops_the_table_until_its_copies_are_rebuilt(running: 
         assert 'column "note" is removed' in refused.stderr
         table.applies_at_last("--rebuild")
         table.arrives(["id", "n"])
+
+
+def test_a_column_that_was_taken_over_and_is_taken_away_again_stops_the_table(running: ScratchPipeline) -> None:
+    """What is captured then is in the schema of before, which has the id of before. Given again, its rows are read."""
+    with changing(running, "undone") as table:
+        table.alter("ALTER TABLE {t} ADD COLUMN extra text")
+        table.arrives([*COLUMNS, "extra"])
+    running.execute("ALTER TABLE {0}.undone DROP COLUMN extra", "UPDATE {0}.undone SET n = n + 1 WHERE id < 9")
+    table.stops("gone: extra", cure="trueup apply --rebuild")
+    running.execute("ALTER TABLE {0}.undone ADD COLUMN extra text", "UPDATE {0}.undone SET extra = 'x' WHERE id = 3")
+    table.apply("--reread", f"{running.name}_undone")
+    running.converges("undone", within_s=90)
+    assert running.dead_letters("undone") == []
+    running.clean("undone")
 
 
 @pytest.mark.long

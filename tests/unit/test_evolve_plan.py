@@ -10,7 +10,7 @@ from tests.envelopes import CAPTURED, ORDERS, envelope_schema
 from tests.replica_batches import ORDERS as COPY
 from tests.replica_batches import column, plan_of
 from trueup.core.decode import EnvelopeDecoder
-from trueup.core.truth_schema import canonical_text, captured_table, passed_ids, truth_schema
+from trueup.core.truth_schema import canonical_text, captured_table, passed_ids, passed_until, truth_schema
 from trueup.model.columns import CapturedTable, Column
 from trueup.model.errors import SchemaChanged
 from trueup.model.rebuild import added_columns
@@ -24,12 +24,13 @@ WITH_EXTRA = msgspec.structs.replace(CAPTURED, columns=(*CAPTURED.columns, EXTRA
 WITHOUT_PHOTO = msgspec.structs.replace(CAPTURED, columns=tuple(c for c in CAPTURED.columns if c.name != "photo"))
 OLD, NEW = 4, 9
 APPLIED = Applied(truth=truth_schema(ORDERS, CAPTURED), captured={OLD: envelope_schema()})
+ENDS = {"shop": 500, "elsewhere": 7}
 IGNORING = msgspec.structs.replace(ORDERS, evolve="ignore")
 
 
 def test_nothing_changed_nothing_evolves() -> None:
     assert not APPLIED.evolved(ORDERS, CAPTURED)
-    assert APPLIED.schema(ORDERS, CAPTURED) == APPLIED.truth
+    assert APPLIED.schema(ORDERS, CAPTURED, ENDS) == APPLIED.truth
 
 
 def test_a_table_that_was_never_applied_evolves_from_nothing() -> None:
@@ -41,7 +42,7 @@ def test_a_table_that_was_never_applied_evolves_from_nothing() -> None:
 def test_an_added_column_makes_the_captured_schemas_without_it_older() -> None:
     assert APPLIED.evolved(ORDERS, WITH_EXTRA)
     assert APPLIED.added(WITH_EXTRA) == {"extra"}
-    assert passed_ids(APPLIED.schema(ORDERS, WITH_EXTRA)) == {OLD}
+    assert passed_ids(APPLIED.schema(ORDERS, WITH_EXTRA, ENDS)) == {OLD}
 
 
 def test_what_came_between_two_looks_is_passed_by_the_second() -> None:
@@ -49,11 +50,28 @@ def test_what_came_between_two_looks_is_passed_by_the_second() -> None:
     columns = msgspec.structs.replace(
         WITH_EXTRA, columns=(*WITH_EXTRA.columns, msgspec.structs.replace(EXTRA, name="z"))
     )
-    applied = Applied(truth=APPLIED.schema(ORDERS, columns), captured={OLD: envelope_schema()})
+    applied = Applied(truth=APPLIED.schema(ORDERS, columns, ENDS), captured={OLD: envelope_schema()})
     assert not applied.evolved(ORDERS, columns)
     later = msgspec.structs.replace(applied, captured={OLD: envelope_schema(), NEW: envelope_schema(WITH_EXTRA)})
     assert later.evolved(ORDERS, columns)
-    assert passed_ids(later.schema(ORDERS, columns)) == {OLD, NEW}
+    assert passed_ids(later.schema(ORDERS, columns, ENDS)) == {OLD, NEW}
+
+
+def test_until_when_schemas_are_older_is_said_when_something_changed_and_stays() -> None:
+    taken_over = msgspec.structs.replace(APPLIED, truth=APPLIED.schema(ORDERS, WITH_EXTRA, ENDS))
+    assert taken_over.truth is not None
+    assert passed_until(taken_over.truth) == {"shop": 500}, "of the systems of the table alone"
+    later = {"shop": 900}
+    assert taken_over.schema(ORDERS, WITH_EXTRA, later) == taken_over.truth, "else what was undone since would pass"
+    assert not taken_over.evolved(ORDERS, WITH_EXTRA)
+    assert passed_until(taken_over.schema(ORDERS, WITH_EXTRA, later, reread=True)) == later
+    both = msgspec.structs.replace(taken_over, captured={OLD: envelope_schema(), NEW: envelope_schema(WITH_EXTRA)})
+    undone = both.schema(ORDERS, CAPTURED, later)
+    assert passed_ids(undone) == {OLD, NEW}
+    assert passed_until(undone) == later
+    once_more = msgspec.structs.replace(both, truth=undone).schema(ORDERS, WITH_EXTRA, {"shop": 901})
+    assert passed_ids(once_more) == {OLD, NEW}
+    assert passed_until(once_more) == {"shop": 901}
 
 
 def with_default(captured: CapturedTable, name: str) -> dict[str, Any]:
@@ -69,9 +87,9 @@ def test_rows_captured_with_a_default_are_read_again_once_it_is_gone() -> None:
     for columns in (CAPTURED, WITH_EXTRA):
         applied = msgspec.structs.replace(APPLIED, captured={NEW: with_default(CAPTURED, "customer")})
         assert applied.evolved(ORDERS, columns)
-        assert passed_ids(applied.schema(ORDERS, columns)) == {NEW}
+        assert passed_ids(applied.schema(ORDERS, columns, ENDS)) == {NEW}
         assert must_be_read_again(ORDERS, applied, columns, NothingThere())  # type: ignore[arg-type]
-        again = msgspec.structs.replace(applied, truth=applied.schema(ORDERS, columns))
+        again = msgspec.structs.replace(applied, truth=applied.schema(ORDERS, columns, ENDS))
         assert not again.evolved(ORDERS, columns)
         assert not again.loses_nulls(columns)
 

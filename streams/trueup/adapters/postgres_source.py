@@ -283,9 +283,10 @@ class PostgresSource:
         return Slot(confirmed=int(row[0]), lost=row[1], active=row[2], restart=int(row[3]), headroom_bytes=headroom)
 
     def log_end(self) -> int:
-        """Where the server's log ends."""
+        """Where the server's log ends, with what is visible and not written yet (synchronous_commit = off)."""
         row = self._one(
-            "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END) - '0/0'"
+            "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END)"
+            " - '0/0'"
         )
         return int(row[0])
 

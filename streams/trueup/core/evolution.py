@@ -4,24 +4,26 @@ A captured record names its schema; a schema is learned once. Its columns are th
 (`evolve`) says what that means. Whoever takes the change over is `trueup apply`, which writes a truth schema with the
 columns as they are now and, in `trueup.passed`, the ids of all captured schemas that are older: what the log still
 holds of them is decided without the columns it does not have, and the rows are read again (`runtime.evolve_plan`).
+An id is that of a content, so it comes back when the source does: `trueup.passed_until` tells old from undone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
+from trueup.core.authority import check_authority
 from trueup.core.captured_defaults import loses_null
 from trueup.core.captured_types import type_difference
-from trueup.core.decode import EnvelopeDecoder, epoch_of_headers
+from trueup.core.decode import EnvelopeDecoder, decode, epoch_of_headers, schema_ids
 from trueup.core.truth_schema import avro_name
 from trueup.core.validate import key_values
 from trueup.model.columns import CapturedTable
 from trueup.model.decision import Reject
 from trueup.model.errors import SchemaChanged
-from trueup.model.event import LogRecord
+from trueup.model.event import ChangeEvent, LogRecord
 from trueup.model.registration import Evolve, Table
 
 _KEY_CHANGED: Final = "KeyChanged"  # the error class of `core.validate`
@@ -155,6 +157,35 @@ class PassedDecoder(EnvelopeDecoder):
         if row is None:
             return None
         return {name: row[name] if kept else None for name, kept in self._kept.items()}
+
+
+def changed_back(
+    records: Iterable[LogRecord],
+    decoders: Mapping[int, EnvelopeDecoder],
+    table: Table,
+    registered: CapturedTable,
+    passed_until: Mapping[str, int],
+) -> SchemaChanged | None:
+    """Why the table stops when a change in an older schema was made after the registered columns were taken over.
+
+    Rows of snapshots have no place in the log and replayed letters keep theirs: neither says that the source went back.
+
+    :param passed_until: by system; one that is missing says nothing.
+    """
+    older = {schema_id: decoder for schema_id, decoder in decoders.items() if isinstance(decoder, PassedDecoder)}
+    if not older:
+        return None
+    for record in records:
+        for schema_id in schema_ids([record]) & older.keys():
+            event = decode(record, older)
+            if not isinstance(event, ChangeEvent) or event.position is None or event.replay_of is not None:
+                continue
+            known = passed_until.get(event.system, event.position.change)
+            if event.position.change > known and check_authority(event, table) is None:
+                why = stopped(table, column_changes(registered, older[schema_id].row_schema))
+                again = f"; once the source has the registered columns again: trueup apply --reread {table.table}"
+                return SchemaChanged(why.primary, detail=why.detail, hint=f"{why.hint}{again}")
+    return None
 
 
 def stopped(table: Table, changes: ColumnChanges) -> SchemaChanged:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import fastavro
 from fastavro.types import Schema
 
-from trueup.core.truth_schema import captured_table, passed_ids
+from trueup.core.truth_schema import captured_table, passed_ids, passed_until
 from trueup.model.columns import CapturedTable
 from trueup.model.decision import DELETED_HASH, HASH_BYTES, Held, TruthRecord
 from trueup.model.event import Op, Position
@@ -124,6 +124,7 @@ class TruthCodec:
         self.schema_id = schema_id
         self.captured: CapturedTable = captured_table(schema)
         self.passed = passed_ids(schema)
+        self.passed_until = passed_until(schema)
         self.columns_hash = _columns_hash(schema, self.captured)
         self._frame = _FRAME.pack(0, schema_id)
         fields = schema["fields"]

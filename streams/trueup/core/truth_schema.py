@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trueup.core.avro_types import avro_primitive, is_array, unsupported_reason
@@ -27,10 +27,13 @@ def avro_name(column: str) -> str:
     return f"_{name}" if name[0].isdigit() else name
 
 
-def truth_schema(table: Table, captured: CapturedTable, passed: Iterable[int] = ()) -> dict[str, Any]:
+def truth_schema(
+    table: Table, captured: CapturedTable, passed: Iterable[int] = (), passed_until: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """The Avro schema (as JSON data) of a table's truth records. Raises ValueError naming an unsupported type.
 
     :param passed: ids of captured schemas that are older than these columns (`core.evolution`).
+    :param passed_until: where the log of each system ended when they were.
     """
     older = sorted(set(passed))
     return {
@@ -41,6 +44,7 @@ def truth_schema(table: Table, captured: CapturedTable, passed: Iterable[int] = 
         "trueup.table": table.table,
         "trueup.key": list(captured.key),
         **({"trueup.passed": older} if older else {}),
+        **({"trueup.passed_until": dict(sorted(passed_until.items()))} if older and passed_until else {}),
         "fields": [*_head_fields(table), {"name": "row", "type": ["null", _row_schema(captured)], "default": None}],
     }
 
@@ -121,6 +125,11 @@ def captured_table(schema: dict[str, Any]) -> CapturedTable:
 def passed_ids(schema: dict[str, Any]) -> frozenset[int]:
     """Ids of captured schemas that are older than the schema's columns."""
     return frozenset(schema.get("trueup.passed", ()))
+
+
+def passed_until(schema: dict[str, Any]) -> dict[str, int]:
+    """By system, where its log ended when the ids of `passed_ids` were looked at; what is behind it is not older."""
+    return dict(schema.get("trueup.passed_until", {}))
 
 
 def canonical_text(schema: dict[str, Any]) -> str:

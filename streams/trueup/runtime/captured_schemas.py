@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.core.authority import check_authority
 from trueup.core.decode import EnvelopeDecoder, decode, schema_ids, truncate_event
-from trueup.core.evolution import decoder_of
+from trueup.core.evolution import changed_back, decoder_of
 from trueup.core.pipeline import DecidePlan
 from trueup.model.decision import Held
 from trueup.model.errors import SchemaChanged
@@ -37,6 +37,10 @@ async def learn_captured(registry: SchemaRegistry, records: Sequence[LogRecord],
             decoder = EnvelopeDecoder(schema)
             if any(_is_of_owner(record, schema_id, decoder, plan.table) for record in records):
                 raise  # else somebody wrote another table's records here: decode rejects them one by one
+    if (
+        why := changed_back(records, plan.decoders, plan.table, plan.codec.captured, plan.codec.passed_until)
+    ) is not None:
+        raise why
 
 
 async def learn_kept(registry: SchemaRegistry, held: Mapping[bytes, Held], plan: DecidePlan) -> None:

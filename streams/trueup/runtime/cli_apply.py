@@ -28,6 +28,13 @@ def apply(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Fill replica tables anew whose registered content changed.")
     ] = False,
+    reread: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Read a table again whose columns were others for a while and are the registered ones again.",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="The steps as JSON on stdout.")] = False,
 ) -> None:
     """Bring everything to what is registered. Safe to repeat; a run that was killed is completed by the next.
@@ -41,10 +48,15 @@ def apply(
     settings, registered = open_project(Path(project))
     if not registered.tables:
         raise Refused("no table is registered", hint="add a file to schemas/tables")
+    if unknown := set(reread or ()) - registered.tables.keys():
+        raise Refused(
+            f'table "{min(unknown)}" is not registered', hint=f"registered are: {', '.join(registered.tables)}"
+        )
     configure_logs("trueup apply", logging.WARNING)  # a rebuild fills with the code of workers, which log each claim
     console = Console(stderr=True, highlight=False)
     began = time.monotonic()
-    provisioner = Provisioner(settings, registered, open_secrets(settings), adopt=adopt, rebuild=rebuild)
+    secrets = open_secrets(settings)
+    provisioner = Provisioner(settings, registered, secrets, adopt=adopt, rebuild=rebuild, reread=reread or ())
     try:
         with console.status("looking at sources, Kafka, registry, Connect and replicas"):
             steps = provisioner.plan()

@@ -23,7 +23,7 @@ from trueup.adapters.postgres_source import PostgresSource
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.core.decode import EnvelopeDecoder
 from trueup.core.evolution import ColumnChanges, column_changes, goes_on, table_changes
-from trueup.core.truth_schema import canonical_text, captured_table, passed_ids, truth_schema
+from trueup.core.truth_schema import canonical_text, captured_table, passed_ids, passed_until, truth_schema
 from trueup.model.columns import CapturedTable
 from trueup.model.errors import SchemaChanged
 from trueup.model.registration import Table
@@ -55,15 +55,25 @@ class Applied(msgspec.Struct, frozen=True):
         """What changed since the table was applied."""
         return ColumnChanges() if self.truth is None else table_changes(captured_table(self.truth), columns)
 
-    def schema(self, table: Table, columns: CapturedTable) -> dict[str, Any]:
-        """The truth schema of these columns; captured schemas that differ are older, for the source was asked later."""
+    def schema(
+        self, table: Table, columns: CapturedTable, log_ends: Mapping[str, int], *, reread: bool = False
+    ) -> dict[str, Any]:
+        """The truth schema of these columns; captured schemas that differ are older, for the source was asked later.
+
+        :param log_ends: where the logs of systems ended, asked after the columns. They count when something changed:
+            looking again would let pass what was changed back meanwhile.
+        :param reread: they count in any case: the columns were others for a while, and the rows are read again.
+        """
         passed = set() if self.truth is None else set(passed_ids(self.truth))
         passed |= {
             schema_id
             for schema_id, changes in self._captured_changes(columns).items()
             if not goes_on(changes, table.evolve)
         }
-        return truth_schema(table, columns, passed)
+        until: dict[str, int] = {} if self.truth is None else passed_until(self.truth)
+        if reread or self.truth is None or passed != passed_ids(self.truth) or self.changes(columns):
+            until |= {system: log_ends[system] for system in table.systems if system in log_ends}
+        return truth_schema(table, columns, passed, until)
 
     def loses_nulls(self, columns: CapturedTable) -> bool:
         """Whether schemas are passed for the first time whose values may stand for nulls: other values of theirs are
@@ -84,7 +94,7 @@ class Applied(msgspec.Struct, frozen=True):
         """Whether the columns are others than the applied ones, or the log has older records than were known."""
         if self.truth is None:
             return False
-        return bool(self.changes(columns)) or passed_ids(self.schema(table, columns)) != passed_ids(self.truth)
+        return bool(self.changes(columns)) or passed_ids(self.schema(table, columns, {})) != passed_ids(self.truth)
 
     def added(self, columns: CapturedTable) -> frozenset[str]:
         """Columns of the source that no truth record can have yet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -44,15 +44,26 @@ _PAUSE_S: Final = 0.2
 
 
 class Provisioner:
-    """One run of `trueup apply`."""
+    """One run of `trueup apply`.
+
+    :param reread: tables whose columns were others for a while and are the registered ones again.
+    """
 
     def __init__(
-        self, settings: Settings, project: Project, secrets: Secrets, *, adopt: bool = False, rebuild: bool = False
+        self,
+        settings: Settings,
+        project: Project,
+        secrets: Secrets,
+        *,
+        adopt: bool = False,
+        rebuild: bool = False,
+        reread: Collection[str] = (),
     ) -> None:
         self._settings = settings
         self._project = project
         self._replicas = Replicas(settings, project, secrets, adopt=adopt, rebuild=rebuild)
         self._parts = Parts.of(settings, secrets)
+        self._reread = reread
 
     def close(self) -> None:
         """Close all connections."""
@@ -66,7 +77,7 @@ class Provisioner:
         added = {table.table: view.added(table) for view in views for table in view.tables}
         instances = {view.system.system: view.server.instance for view in views}
         made, rebuilt = self._replicas.steps(captured, added, instances)
-        return plan(self._settings, views, self._parts, connector_template, made, rebuilt)
+        return plan(self._settings, views, self._parts, connector_template, made, rebuilt, self._reread)
 
     def carry_out(
         self, steps: list[Step], on_step: OnStep, on_wait: OnWait, on_fill: OnFill = lambda _done, _total: None

@@ -16,7 +16,7 @@ The order is the guarantee; a run that was killed after any step is completed by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from trueup.adapters import postgres_source_sql as sql
@@ -101,7 +101,10 @@ class Parts:
 
 @dataclass(frozen=True)
 class SystemView:
-    """A system with its registered tables, as its source is now."""
+    """A system with its registered tables, as its source is now.
+
+    :param log_end: where its log ended when the columns had been looked at.
+    """
 
     system: System
     tables: list[Table]
@@ -110,6 +113,7 @@ class SystemView:
     state: SourceState
     login: CaptureLogin
     applied: dict[str, Applied]
+    log_end: int
 
     @property
     def name(self) -> str:
@@ -125,8 +129,10 @@ class SystemView:
     def evolved(self, table: Table) -> bool:
         return self.applied[table.table].evolved(table, self.captured(table))
 
-    def schema_steps(self, table: Table, settings: Settings, parts: Parts) -> list[Step]:
-        schema = self.applied[table.table].schema(table, self.captured(table))
+    def schema_steps(
+        self, table: Table, settings: Settings, parts: Parts, log_ends: Mapping[str, int], *, reread: bool = False
+    ) -> list[Step]:
+        schema = self.applied[table.table].schema(table, self.captured(table), log_ends, reread=reread)
         return schema_steps(table, schema, truth_schema_path(settings, table.table), parts.registry)
 
     @property
@@ -174,7 +180,7 @@ def _look_at(system: System, tables: list[Table], settings: Settings, parts: Par
             problems += [*problems_with_columns(table, columns), *problems_with_defaults(table, facts, columns)]
     needed = sql.privileges(server, [(facts.schema, facts.table) for facts in found.values()])
     state = source.state(connector_name(system.system), login.user, needed if role is not None else ())
-    return SystemView(system, tables, found, server, state, login, applied), problems
+    return SystemView(system, tables, found, server, state, login, applied, source.log_end()), problems
 
 
 def plan(
@@ -184,10 +190,12 @@ def plan(
     template: Callable[[str], Mapping[str, str]],
     replica_steps: list[Step],
     rebuild_steps: list[Step],
+    reread: Collection[str] = (),
 ) -> list[Step]:
     """All steps in order; empty when there is nothing to do.
 
     :param template: `adapters.connector_template.connector_template`.
+    :param reread: tables whose columns were others for a while: what was captured then is passed over.
     """
     cluster = parts.kafka.cluster()
     for view in views:
@@ -196,10 +204,12 @@ def plan(
     before: list[Step] = []
     after: list[Step] = []
     schemas: dict[bool, list[Step]] = {False: [], True: []}
+    log_ends = {view.system.system: view.log_end for view in views}
     for table, view in _each_once(views):
-        schemas[view.evolved(table)] += view.schema_steps(table, settings, parts)
+        again = table.table in reread
+        schemas[again or view.evolved(table)] += view.schema_steps(table, settings, parts, log_ends, reread=again)
     for view in views:
-        earlier, later = _capture_steps(view, settings, cluster, parts, template(view.system.kind))
+        earlier, later = _capture_steps(view, settings, cluster, parts, template(view.system.kind), reread)
         before += earlier
         after += later
     return [
@@ -217,7 +227,8 @@ def plan(
 
 def prerequisites(settings: Settings, view: SystemView, parts: Parts) -> list[Step]:
     """Steps 1 to 3 for one system: what must be there before a connector may run."""
-    schemas = [step for table in view.tables for step in view.schema_steps(table, settings, parts)]
+    ends = {view.system.system: view.log_end}
+    schemas = [step for table in view.tables for step in view.schema_steps(table, settings, parts, ends)]
     topics = _topic_steps([view], settings, parts.kafka.cluster(), parts)
     return [*schemas, *topics, *_source_steps(view)]
 
@@ -297,7 +308,12 @@ def _source_steps(view: SystemView) -> list[Step]:
 
 
 def _capture_steps(
-    view: SystemView, settings: Settings, cluster: ClusterFacts, parts: Parts, template: Mapping[str, str]
+    view: SystemView,
+    settings: Settings,
+    cluster: ClusterFacts,
+    parts: Parts,
+    template: Mapping[str, str],
+    reread: Collection[str],
 ) -> tuple[list[Step], list[Step]]:
     """Before: the note of what the first snapshot brings, and the connector. After: fills."""
     system, state = view.system, view.state
@@ -328,9 +344,7 @@ def _capture_steps(
     after += [
         fill_again(system, table, config)
         for table in view.tables
-        if table not in unfilled
-        and view.evolved(table)
-        and must_be_read_again(table, view.applied[table.table], view.captured(table), parts.source(system))
+        if table not in unfilled and (table.table in reread or _must_be_read_again(table, view, parts))
     ]
     if running != config:
         changed = sorted(k for k in {*config, *(running or {})} if (running or {}).get(k) != config.get(k))
@@ -345,6 +359,11 @@ def _capture_steps(
     elif (status := parts.connect.status(view.name)) is not None and status.failed:
         before.append(RestartConnector(system=system.system, name=view.name))
     return before, after
+
+
+def _must_be_read_again(table: Table, view: SystemView, parts: Parts) -> bool:
+    applied, columns = view.applied[table.table], view.captured(table)
+    return view.evolved(table) and must_be_read_again(table, applied, columns, parts.source(view.system))
 
 
 def _config(
