@@ -17,7 +17,8 @@ from trueup.core.truth_schema import canonical_text
 from trueup.model.errors import Refused
 from trueup.model.registration import Project
 from trueup.model.settings import Settings
-from trueup.runtime.provision_plan import Parts, look, plan
+from trueup.runtime.provision_look import Parts, look
+from trueup.runtime.provision_plan import plan
 from trueup.runtime.provision_steps import (
     AlterTopic,
     CreateTopic,

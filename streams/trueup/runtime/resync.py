@@ -44,7 +44,8 @@ from trueup.runtime.heartbeat_read import HeartbeatReader
 from trueup.runtime.partition_memory import DECIDE_GROUP, topic_identity
 from trueup.runtime.progress_read import ProgressReader
 from trueup.runtime.provision import Provisioner
-from trueup.runtime.provision_plan import Parts, SystemView, look, prerequisites, wanted_config
+from trueup.runtime.provision_look import Parts, SystemView, look
+from trueup.runtime.provision_plan import prerequisites, wanted_config
 from trueup.runtime.resync_steps import OnProgress, OnStep, ResyncStep
 
 _STOP_DEADLINE_S: Final = 60.0
