@@ -6,6 +6,7 @@ For systems of any pipeline: the scratch ones of tests/integration and the loade
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from subprocess import CompletedProcess
@@ -25,6 +26,7 @@ from trueup.adapters.topic_reader import TopicReader
 from trueup.adapters.truth_log import TruthLog
 from trueup.core.connector_config import connector_name
 from trueup.core.ordering import Guard
+from trueup.model.errors import Fenced
 from trueup.model.event import Position
 from trueup.model.settings import Settings
 from trueup.model.topic import TopicSpec
@@ -33,6 +35,7 @@ from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
 STOPPED_WITHIN_S = 30.0
 NAMED_WITHIN_S = 60.0
 RESYNC_WITHIN_S = 420.0
+FENCED_MAX = 10
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -145,20 +148,31 @@ class CapturedSystem:
         asyncio.run(self._raise_guard())
 
     async def _raise_guard(self) -> None:
-        kafka = self._settings.kafka
-        log = TruthLog(kafka.bootstrap_servers)
+        log = TruthLog(self._settings.kafka.bootstrap_servers)
         for topic in self.capture_topics:
             for partition in range(PARTITIONS):
-                producer = PartitionProducer(kafka.bootstrap_servers, topic, partition, kafka.transaction_timeout_ms)
-                await producer.start()
-                committed = await log.committed(DECIDE_GROUP, topic, partition)
-                assert committed is not None
-                memory = PartitionMemory.read(committed[1])
-                guard = Guard(memory.guard.epoch, Position(1 << 60, 1 << 60), 1)
-                ahead = msgspec.structs.replace(memory, guard=guard)
-                await producer.commit([], group=DECIDE_GROUP, next_offset=committed[0], metadata=ahead.write())
-                await producer.stop()
+                for _ in range(FENCED_MAX):
+                    with contextlib.suppress(Fenced):
+                        await self._raise_guard_of(topic, partition, log)
+                        break
+                else:
+                    raise AssertionError(f"the worker took {topic}/{partition} back each time")
         await log.stop()
+
+    async def _raise_guard_of(self, topic: str, partition: int, log: TruthLog) -> None:
+        """Raises Fenced when the worker, begun anew or after a rebalance, takes the partition meanwhile."""
+        kafka = self._settings.kafka
+        producer = PartitionProducer(kafka.bootstrap_servers, topic, partition, kafka.transaction_timeout_ms)
+        try:
+            await producer.start()
+            committed = await log.committed(DECIDE_GROUP, topic, partition)
+            assert committed is not None
+            memory = PartitionMemory.read(committed[1])
+            guard = Guard(memory.guard.epoch, Position(1 << 60, 1 << 60), 1)
+            ahead = msgspec.structs.replace(memory, guard=guard)
+            await producer.commit([], group=DECIDE_GROUP, next_offset=committed[0], metadata=ahead.write())
+        finally:
+            await producer.stop()
 
     # --- mending --------------------------------------------------------------------------------------------------
 

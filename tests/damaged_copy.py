@@ -48,6 +48,9 @@ class DamagedCopy:
             self.pipeline.workers.kill(worker)
         filled = lambda: self.at_replica(f"SELECT count(*) FROM {self.name}") == [(self.row_count,)]  # noqa: E731
         eventually(filled, within_s=within_s, what="the copy is filled")
+        being = f"SELECT count(*) FROM trueup.fills WHERE table_name = '{self.name}' AND filling"
+        noted = lambda: self.at_source(being) == [(0,)]  # noqa: E731
+        eventually(noted, within_s=within_s, what="that it is filled is noted at the source")
         self.at_replica(f"VACUUM ANALYZE {self.name}")
 
     def _is_applied(self) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 import psycopg
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import CommitFailedError
 from aiokafka.structs import TopicPartition as AioTopicPartition
 
 from tests.committed_reader import committed_messages
@@ -160,8 +161,19 @@ class Pipeline:
             await admin.close()
 
     def reset_decided(self, topics: list[str]) -> None:
-        """Sets the deciding group back to the beginning of these topics; its workers must be stopped."""
-        asyncio.run(self._commit_beginnings(topics))
+        """Sets the deciding group back to the beginning of these topics; its workers must be stopped.
+
+        One that was killed stays a member until its session ends, and the broker takes no such commit before.
+        """
+
+        def taken() -> bool:
+            try:
+                asyncio.run(self._commit_beginnings(topics))
+            except CommitFailedError as error:
+                raise AssertionError(error) from error
+            return True
+
+        eventually(taken, within_s=60, what="the group has no members and takes the offsets")
 
     async def _commit_beginnings(self, topics: list[str]) -> None:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, group_id=DECIDE_GROUP, enable_auto_commit=False)

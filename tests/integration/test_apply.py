@@ -18,7 +18,7 @@ from trueup.model.event import ChangeEvent, LogRecord, Op
 from trueup.model.settings import ConnectSettings, KafkaSettings, RegistrySettings, Settings
 from trueup.runtime.provision_steps import Fill, PutConnector, title
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 ROWS = 10_000
 

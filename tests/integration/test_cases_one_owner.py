@@ -60,7 +60,7 @@ def copied(owned: BreakablePipeline, row: int) -> object:
 
 
 def shows(owned: BreakablePipeline, row: int, amount: int) -> None:
-    eventually(lambda: copied(owned, row) == amount, within_s=40, what=f"the copy of row {row} holds {amount}")
+    eventually(lambda: copied(owned, row) == amount, within_s=120, what=f"the copy of row {row} holds {amount}")
 
 
 def metric(owned: BreakablePipeline, name: str) -> float:

@@ -25,7 +25,7 @@ from trueup.runtime.resnapshot import Resnapshot
 from trueup.runtime.scan_read import ScanReader
 from trueup.stack.credentials import CAPTURE_ROLE
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 ROWS = 10_000
 

@@ -158,6 +158,8 @@ def test_everybody_may_ask_and_nobody_sees_more(pipeline: Pipeline) -> None:
         with pytest.raises(Refused, match="no copy of table"):
             freshness.require(connection, "nothing", within="5s")
 
+    is_fresh(pipeline, "warehouse", "orders")
+
     async def ask() -> freshness.Freshness:
         async with await psycopg.AsyncConnection.connect(address) as asynchronous:
             return await freshness.require_async(asynchronous, "orders", within="1h")

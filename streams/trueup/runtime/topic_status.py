@@ -19,7 +19,8 @@ def topic_problems(settings: Settings, project: Project, reader: TopicReader) ->
     tables = list(project.tables.values())
     facts = kafka.describe([topic for table in tables for topic in (table.capture_topic, table.truth_topic)])
     names = [table.capture_topic for table in tables]
-    begins, ends, committed = reader.begins(names), reader.ends(names), reader.committed(DECIDE_GROUP, names)
+    # The ends last: under load they move on, and what was decided meanwhile would lie behind them.
+    begins, committed, ends = reader.begins(names), reader.committed(DECIDE_GROUP, names), reader.ends(names)
     cluster = kafka.cluster().cluster_id
     found = []
     for table in tables:

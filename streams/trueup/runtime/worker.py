@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 import structlog
 from prometheus_client import CollectorRegistry
 
+from trueup.adapters.rule_files import write_whole
 from trueup.adapters.scrape_targets import remove_target, write_target
 from trueup.model.errors import Retryable
 from trueup.model.settings import Settings
@@ -94,7 +95,7 @@ class Worker:
             "pid": os.getpid(),
             "url": f"http://{self.settings.worker.metrics_host}:{self._health.port}",
         }
-        _entry_path(self.settings, self.name).write_text(json.dumps(entry) + "\n", encoding="utf-8")
+        write_whole(_entry_path(self.settings, self.name), json.dumps(entry) + "\n")
         address = f"{self.settings.worker.metrics_host}:{self._health.port}"
         write_target(self.settings.state_dir, self.name, address)
 
