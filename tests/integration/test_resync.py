@@ -48,8 +48,15 @@ def test_a_dropped_slot_stops_capture_and_resync_removes_what_went_meanwhile(
     scratch.execute("UPDATE orders SET note = 'after' WHERE id = 150")
     scratch.execute("INSERT INTO orders VALUES (7, 7, 'back')")
     scratch.equal()
-    assert "epoch: 2" in (scratch.folder.project_dir / f"connectors/systems/{scratch.name}.yaml").read_text()
+    registered = scratch.folder.project_dir / f"connectors/systems/{scratch.name}.yaml"
+    assert "epoch: 2" in registered.read_text()
     assert scratch.trueup("apply").returncode == 0
+
+    scratch.execute("ALTER TABLE orders RENAME COLUMN note TO remark")
+    refused = scratch.trueup("resync", scratch.name, "--yes")
+    assert refused.returncode == 2
+    assert "added: remark; gone: note" in refused.stderr, "its copies would have lost the column"
+    assert "epoch: 2" in registered.read_text()
 
 
 def test_a_slot_that_was_advanced_by_hand_is_named_before_the_connector_runs_on_behind_the_hole(

@@ -1,9 +1,11 @@
-"""Which epoch a run of `trueup resync` makes, and whether it completes one that was killed. Pure."""
+"""Which epoch a run of `trueup resync` makes, whether it completes one that was killed, what it refuses. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from trueup.core.evolution import ColumnChanges
+from trueup.model.errors import UnsafeChange
 from trueup.model.source_table import ResyncNote
 
 
@@ -24,3 +26,22 @@ def next_run(note: ResyncNote | None, registered: int, applied: Iterable[int]) -
 def resumes(run: ResyncNote, note: ResyncNote | None) -> bool:
     """Whether a run completes the noted one."""
     return note is not None and run.epoch == note.epoch
+
+
+def refuse_changed_columns(system: str, changes: Mapping[str, ColumnChanges]) -> None:
+    """A new epoch publishes every row with the columns as they are; a copy made with others would show null for them.
+
+    :param changes: by table, since it was applied.
+    :raises UnsafeChange: there are some.
+    """
+    changed = {table: str(what) for table, what in changes.items() if what}
+    if not changed:
+        return
+    tables = ", ".join(f'"{table}"' for table in changed)
+    raise UnsafeChange(
+        f"the columns of {tables} changed at the source and were not taken over",
+        detail="; ".join(f"{table}: {what}" for table, what in changed.items()),
+        hint="take them over first: trueup apply --rebuild; if that asks for a resync, run: "
+        f"trueup resync {system} --take-columns, and then trueup apply --rebuild; until that has run, "
+        "copies show null in columns that the source has no more",
+    )

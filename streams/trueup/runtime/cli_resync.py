@@ -28,6 +28,9 @@ def resync(
     timeout: Annotated[
         int, typer.Option(min=1, help="Seconds a step may stand still before waiting is given up.")
     ] = 300,
+    take_columns: Annotated[
+        bool, typer.Option("--take-columns", help="Also where columns changed; then run trueup apply --rebuild.")
+    ] = False,
     json: _JsonOption = False,
 ) -> None:
     """Begin a new epoch of a system: new slot, snapshot, and deletion of rows that are gone at the source.
@@ -42,7 +45,7 @@ def resync(
     _refuse(registered, system, table)
     console = Console(stderr=True, highlight=False)
     began = time.monotonic()
-    run = Resync(settings, registered, open_secrets(settings), system, timeout)
+    run = Resync(settings, registered, open_secrets(settings), system, timeout, take_columns=take_columns)
     try:
         epoch, what = run.run_note.epoch, "go on with" if run.resumed else "begin"
         tables = ", ".join(t.table for t in registered.tables_owned_by(system))

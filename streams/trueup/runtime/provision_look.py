@@ -14,6 +14,7 @@ from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.secret_references import Secrets
 from trueup.core.column_rules import problems_with_columns
 from trueup.core.connector_config import CaptureLogin, connector_name
+from trueup.core.evolution import ColumnChanges
 from trueup.core.source_rules import (
     problems_between_writers,
     problems_with_defaults,
@@ -94,6 +95,10 @@ class SystemView:
 
     def evolved(self, table: Table) -> bool:
         return self.applied[table.table].evolved(table, self.captured(table))
+
+    def changes(self) -> dict[str, ColumnChanges]:
+        """By table, what changed since it was applied."""
+        return {table.table: self.applied[table.table].changes(self.captured(table)) for table in self.tables}
 
     def schema_steps(
         self, table: Table, settings: Settings, parts: Parts, log_ends: Mapping[str, int], *, reread: bool = False

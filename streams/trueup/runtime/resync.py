@@ -34,7 +34,7 @@ from trueup.adapters.project_files import SYSTEMS_FOLDER
 from trueup.adapters.secret_references import Secrets
 from trueup.core.connector_config import EPOCH_SETTING, connector_name
 from trueup.core.control import sweep_record
-from trueup.core.resync_plan import next_run, resumes
+from trueup.core.resync_plan import next_run, refuse_changed_columns, resumes
 from trueup.model.errors import Refused, Unreachable
 from trueup.model.registration import Project, System, Table
 from trueup.model.settings import Settings
@@ -62,11 +62,19 @@ class SnapshotRestarted(Refused):
 class Resync:
     """One run for one system.
 
+    :param take_columns: columns that changed are taken over; else the run refuses before it changes anything.
     :param progress_timeout_s: how long snapshot or decide worker may stand still before the command gives up waiting.
     """
 
     def __init__(
-        self, settings: Settings, project: Project, secrets: Secrets, system: str, progress_timeout_s: float = 300.0
+        self,
+        settings: Settings,
+        project: Project,
+        secrets: Secrets,
+        system: str,
+        progress_timeout_s: float = 300.0,
+        *,
+        take_columns: bool = False,
     ) -> None:
         self._settings, self._secrets = settings, secrets
         self._system: System = project.systems[system]
@@ -78,6 +86,7 @@ class Resync:
         self._parts = Parts.of(settings, secrets)
         self._reader = ProgressReader(settings.kafka.bootstrap_servers, project, secrets)
         self._progress_timeout_s = progress_timeout_s
+        self._take_columns = take_columns
         self.run_note, self.resumed = self._next()
 
     def close(self) -> None:
@@ -131,6 +140,8 @@ class Resync:
         path = self._settings.project_dir / SYSTEMS_FOLDER / f"{self._system.system}.yaml"
         self._system = msgspec.structs.replace(self._system, epoch=epoch)
         view = self._view()
+        if not self._take_columns:
+            refuse_changed_columns(self._system.system, view.changes())
         on_step(ResyncStep.NOTE)
         self._source.execute(*sql.own_schema(self._system.system, view.state), *self._note_sql("begun"))
         on_step(ResyncStep.RAISE)

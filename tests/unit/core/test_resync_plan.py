@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueup.core.resync_plan import next_run, resumes
+from trueup.core.evolution import ColumnChanges
+from trueup.core.resync_plan import next_run, refuse_changed_columns, resumes
+from trueup.model.errors import UnsafeChange
 from trueup.model.source_table import ResyncNote
 
 DONE = ResyncNote(epoch=2, stage="done")
@@ -50,3 +52,14 @@ def test_an_epoch_is_new_or_the_unfinished_one(registered: int, applied: list[in
     else:
         assert run.epoch > max(known)
         assert note is None or run.epoch > note.epoch
+
+
+def test_columns_that_nobody_took_over_are_not_taken_over_by_the_way() -> None:
+    refuse_changed_columns("shop", {"orders": ColumnChanges()})
+    with pytest.raises(UnsafeChange) as refused:
+        refuse_changed_columns("shop", {"calm": ColumnChanges(), "orders": ColumnChanges(added=("b",), gone=("a",))})
+    assert '"orders"' in refused.value.primary
+    assert "calm" not in refused.value.primary
+    assert refused.value.detail == "orders: added: b; gone: a"
+    assert "trueup apply --rebuild" in str(refused.value.hint)
+    assert "trueup resync shop --take-columns" in str(refused.value.hint)
