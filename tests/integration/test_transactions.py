@@ -16,14 +16,11 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import TopicPartition
 
+from tests.largest_memory import largest_of_writers
 from tests.waiting import becomes
 from trueup.adapters.kafka_transactions import Outgoing, PartitionProducer
 from trueup.adapters.truth_log import TruthLog
-from trueup.core.ordering import Guard
-from trueup.model.decision import Outcome
 from trueup.model.errors import Fenced
-from trueup.model.event import Position
-from trueup.model.version import EPOCH_MAX
 from trueup.runtime.partition_memory import PartitionMemory
 
 pytestmark = pytest.mark.kafka
@@ -337,9 +334,7 @@ def test_headers_arrive(broker: str, topics: tuple[str, str]) -> None:
 
 def test_the_largest_memory_is_taken_by_the_broker(broker: str, topics: tuple[str, str]) -> None:
     capture, _ = topics
-    largest = PartitionMemory(
-        dict.fromkeys(Outcome, 2**63 - 1), Guard(EPOCH_MAX, Position(2**63 - 1, 2**63 - 1), 2**63 - 1)
-    )
+    largest = largest_of_writers()
 
     async def test() -> None:
         producer, log = await started(broker, capture), truth_log(broker)

@@ -33,6 +33,7 @@ EXPECTED: dict[str, type[TrueUpError]] = {
     "MessageSizeTooLargeError": DecodeFailed,
     "RecordTooLargeError": DecodeFailed,
     "RecordListTooLargeError": DecodeFailed,
+    "OffsetMetadataTooLargeError": Stop,
 }
 
 
@@ -72,6 +73,16 @@ def test_whatever_kafka_calls_retriable_is_tried_again_or_is_a_missing_topic(cls
     ours = from_kafka(cls(), "x")
     if cls.retriable and not isinstance(ours, TopicChanged):
         assert ours.next_step is NextStep.RETRY
+
+
+def test_metadata_too_large_stops_also_as_the_cause_of_a_producer_that_broke() -> None:
+    """The producer's sender raises it, and all that waits for it gets another error with that as its cause."""
+    broke = kafka.KafkaError("Unexpected error during batch delivery")
+    broke.__cause__ = kafka.OffsetMetadataTooLargeError()
+    ours = from_kafka(broke, "committing a batch of orders/2")
+    assert type(ours) is Stop
+    assert "offset.metadata.max.bytes" in (ours.hint or "")
+    assert "OffsetMetadataTooLargeError" in (ours.detail or "")
 
 
 def test_a_fenced_coordinator_is_no_fenced_producer() -> None:

@@ -30,6 +30,8 @@ def from_kafka(exc: BaseException, doing: str) -> TrueUpError:
 
     :param doing: what was tried, for the detail line: "committing the batch of orders/2".
     """
+    if isinstance(exc.__cause__, kafka.OffsetMetadataTooLargeError):
+        exc = exc.__cause__  # what the client's sender met; its callers get a KafkaError that does not say so
     detail = f"{doing}: {type(exc).__name__}: {exc}"
     if isinstance(exc, _FENCED):
         return Fenced("this worker no longer owns the partition", detail=detail, hint="its supervisor starts it anew")
@@ -39,6 +41,12 @@ def from_kafka(exc: BaseException, doing: str) -> TrueUpError:
         return Stop("Kafka denies the worker access", detail=detail, hint="see the ACLs in infra/README.md")
     if isinstance(exc, _TOO_LARGE):
         return DecodeFailed("a record is larger than the topic allows", detail=detail, hint="raise max.message.bytes")
+    if isinstance(exc, kafka.OffsetMetadataTooLargeError):
+        return Stop(
+            "the broker takes less metadata beside an offset than the workers need",
+            detail=detail,
+            hint="raise offset.metadata.max.bytes of the brokers (Kafka's default is 4096), then restart the worker",
+        )
     if isinstance(exc, _TIME):
         # Leaders move, coordinators load, connections break, requests time out. A producer whose state is unknown is
         # thrown away by the caller, so a retry starts from the committed state.

@@ -50,8 +50,12 @@ class PartitionMemory(msgspec.Struct, frozen=True):
             ) from exc
 
     def write(self) -> str:
-        """The metadata's text."""
-        return msgspec.json.encode(self).decode()
+        """The metadata's text. A broker takes 4,096 bytes, and each of several writers has a guard and a mark.
+
+        So what a guard has by default is left out, and no more: earlier releases read that too, and workers are
+        replaced one by one.
+        """
+        return msgspec.json.encode({**msgspec.structs.asdict(self), "guard": _without_defaults(self.guard)}).decode()
 
     def plus(self, counts: dict[Outcome, int], guard: Guard) -> PartitionMemory:
         """The memory after a batch."""
@@ -69,6 +73,15 @@ class PartitionMemory(msgspec.Struct, frozen=True):
     def swept(self, epoch: int) -> PartitionMemory:
         """The memory after the sweep of an epoch; 0: there was none."""
         return msgspec.structs.replace(self, unswept=0) if epoch >= self.unswept else self
+
+
+def _without_defaults(guard: Guard) -> dict[str, object]:
+    # Not omit_defaults of msgspec: it compares positions by identity, and one that was read is equal only.
+    default = msgspec.structs.asdict(Guard())
+    said = {name: value for name, value in msgspec.structs.asdict(guard).items() if value != default[name]}
+    if guard.writers is not None:
+        said["writers"] = {system: _without_defaults(of_writer) for system, of_writer in guard.writers.items()}
+    return said
 
 
 def begun(
