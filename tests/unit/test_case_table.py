@@ -83,8 +83,9 @@ def test_too_many_cases_stop_the_table_and_those_that_end_do_not() -> None:
     first, second = case_of(1), case_of(2)
     held = table(first, cases_max=1)
     assert len(held.outgoing({key_of(1): first})) == 1, "an image of an open case is no more than there was"
-    with pytest.raises(DeadLetterCapReached, match="open cases"):
+    with pytest.raises(DeadLetterCapReached, match="open cases") as stop:
         held.outgoing({key_of(2): second})
+    assert "raise worker.dead_letters_per_table_max" in (stop.value.hint or "")
     assert len(held.outgoing({key_of(1): replace(first, status=CaseStatus.DECIDED)})) == 1
 
 

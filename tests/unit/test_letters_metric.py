@@ -1,4 +1,5 @@
-"""The gauge of open dead letters: the count of the decide worker, once it is durable, while it owns the partition.
+"""The gauge of open dead letters: the count of the decide worker, once it is durable, while it owns the partition. And
+the cap, which counts them too.
 
 The real handler runs on the simulated broker, without faults but those a test plans.
 """
@@ -22,8 +23,8 @@ from tests.simulation.store import Disk, SimulatedStore
 from tests.simulation.worker import Parts, _topics_of
 from trueup.core.decode import EPOCH_HEADER
 from trueup.model.decision import Outcome
-from trueup.model.errors import Unreachable
-from trueup.model.settings import Settings
+from trueup.model.errors import DeadLetterCapReached, Unreachable
+from trueup.model.settings import Settings, WorkerSettings
 from trueup.runtime.decide_agent import DecideHandler
 from trueup.runtime.lane import Batch
 from trueup.runtime.metrics import DecideMetrics
@@ -62,13 +63,13 @@ class Cluster:
 class DecideWorker:
     """A decide worker whose partitions a test gives and takes."""
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
+    def __init__(self, cluster: Cluster, name: str, letters_max: int = 10_000) -> None:
         self.registry = CollectorRegistry()
         self._cluster, self._process = cluster, cluster.world.process(name)
         parts, registry = Parts(cluster.log), tables.Registry({tables.HEARTBEAT_ID: SCHEMA})
         self._handler: DecideHandler = parts.decide_handler(
             plans={TOPIC: tables.decide_plan(tables.ORDERS)},
-            settings=Settings(),
+            settings=Settings(worker=WorkerSettings(dead_letters_per_table_max=letters_max)),
             log_reader=parts.reader(self._process),
             registry=registry,
             metrics=DecideMetrics(self.registry, ["orders", "stock"]),
@@ -185,3 +186,48 @@ def test_who_takes_the_partition_over_knows_what_was_refused(cluster: Cluster) -
     new.decides(EVEN)
     assert new.open == 0, "the letter is superseded"
     assert (new.counts["applied"], new.counts["unchanged"]) == (3, 1), "of the other row there is nothing to say"
+
+
+def test_the_cap_counts_open_letters_not_those_of_a_lifetime(cluster: Cluster) -> None:
+    worker = DecideWorker(cluster, "decide", letters_max=1)
+    worker.takes(EVEN)
+    for _ in range(3):
+        cluster.capture((0, -1))
+        worker.decides(EVEN)
+        cluster.capture((0, 5))
+        worker.decides(EVEN)
+    cluster.capture((2, -1), (4, -1), (4, 5))
+    worker.decides(EVEN)
+    assert (worker.open, worker.counts["rejected"]) == (1, 5), "what the same batch corrects counts no more"
+
+
+def test_behind_the_cap_lie_the_corrections_so_it_is_raised_first(cluster: Cluster) -> None:
+    worker, raised = DecideWorker(cluster, "decide", letters_max=1), DecideWorker(cluster, "raised", letters_max=2)
+    worker.takes(EVEN)
+    cluster.capture((0, -1))
+    worker.decides(EVEN)
+    cluster.capture((2, -1))
+    with pytest.raises(DeadLetterCapReached) as stop:
+        worker.decides(EVEN)
+    assert "raise worker.dead_letters_per_table_max" in (stop.value.hint or "")
+    worker.gives_up(EVEN)
+    raised.takes(EVEN)
+    raised.decides(EVEN)
+    assert raised.open == 2
+    raised.gives_up(EVEN)
+    worker.takes(EVEN)
+    cluster.capture((0, 5), (6, 7))
+    worker.decides(EVEN)
+    assert worker.open == 1, "with more than the cap corrections go on, and changes of other rows"
+
+
+def test_who_takes_over_counts_on(cluster: Cluster) -> None:
+    former, new = (DecideWorker(cluster, name, letters_max=1) for name in ("former", "new"))
+    former.takes(EVEN)
+    cluster.capture((0, -1))
+    former.decides(EVEN)
+    former.gives_up(EVEN)
+    new.takes(EVEN)
+    cluster.capture((2, -1))
+    with pytest.raises(DeadLetterCapReached):
+        new.decides(EVEN)

@@ -31,6 +31,7 @@ def test_a_key_counts_once_until_a_newer_change_of_it_is_applied() -> None:
     letters = OpenLetters()
     letters.follow(decision([record(A, 5), record(A, 6), record(B, 7), record(None, 8)]), {})
     assert len(letters) == 2
+    assert letters.counted == 3, "the cap counts what has no key, too"
     letters.follow(decision([], a=held(6)), {})
     assert len(letters) == 2, "the letter is as old as that"
     letters.follow(decision([], a=held(9)), {A: held(6)})
@@ -57,3 +58,4 @@ def test_letters_are_read_as_their_topic_has_them() -> None:
     found = [LogRecord("d", 0, n, 0, key, b"", (*record(key, 5).headers, offset)) for n, key in enumerate((A, B, None))]
     letters.add_records(found, table)
     assert len(letters) == 1, "that of the first key is superseded, the third has none"
+    assert letters.counted == 2

@@ -288,7 +288,8 @@ class PostgresReplica:
             raise DeadLetterCapReached(
                 f'table "{target}" at replica "{self.name}" has more than {self._dead_letters_max} dead letters',
                 detail=f"last: {refused[-1].reason}",
-                hint="trueup deadletters list",
+                hint="see what they have in common: trueup deadletters list; "
+                "raise worker.dead_letters_per_table_max, restart the apply workers, then correct them at their owner",
             )
 
     async def _advance(self, connection: Connection, batch: ReplicaBatch, result: BatchResult) -> None:

@@ -14,7 +14,7 @@
         SlotLost               the source no longer has the log that was not captured yet
         SchemaChanged          the captured columns are not the registered ones
         TableTruncated         the source table was truncated, and its registration says stop
-        DeadLetterCapReached   too many dead letters: the table is broken, not the events
+        DeadLetterCapReached   too many open dead letters or cases: the table is broken, not the events
         TopicChanged           partition count or identity of a topic is not what it was
       Exit                   exit: this process is no longer fit; its supervisor starts it anew
         Fenced                 a newer owner of the partition exists
@@ -153,7 +153,8 @@ class TableTruncated(Stop):
 
 
 class DeadLetterCapReached(Stop):
-    """The number of dead letters of a table passed its cap."""
+    """More dead letters or cases of a table are open than its cap allows. What ends them lies behind the stop in the
+    same log, so the cap has to be raised first."""
 
 
 class TopicChanged(Stop):

@@ -49,7 +49,7 @@ class WorkerSettings(_Section, frozen=True):
     metrics_port_base: int = 29100
     batch_rows_max: int = 4_000
     batch_bytes_max: int = 4 << 20
-    dead_letters_per_table_max: int = 10_000
+    dead_letters_per_table_max: int = 10_000  # open ones of a partition or a copy; as many cases of a partition
     stall_timeout_s: int = 120
 
 

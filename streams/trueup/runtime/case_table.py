@@ -67,7 +67,9 @@ class CaseTable:
             raise DeadLetterCapReached(
                 f'table "{self._table.table}" has too many open cases',
                 detail=f"{count} in one partition, the cap is {self._cases_max} (worker.dead_letters_per_table_max)",
-                hint=f"see what they have in common: trueup cases list --table {self._table.table}",
+                # Decisions, and changes that decide a case, lie behind the stop in the same log.
+                hint=f"see what they have in common: trueup cases list --table {self._table.table}; "
+                "raise worker.dead_letters_per_table_max, restart the decide workers, then decide them",
             )
         return [Outgoing(self._table.cases_topic, key, encode_case(case)) for key, case in changed.items()]
 

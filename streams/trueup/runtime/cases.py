@@ -173,7 +173,7 @@ class Cases:
                 raise Refused(
                     f"the decide worker did not come to the decision within {timeout_s:.0f} s",
                     detail="it stands in the log and will be obeyed, unless the case changes before",
-                    hint=f"start it: trueup worker decide; see: trueup cases show {case.id}",
+                    hint=f"does it run, or is the table stopped? trueup status; then see: trueup cases show {case.id}",
                 )
             time.sleep(_POLL_S)
         key = case.key

@@ -247,8 +247,9 @@ class DecideHandler:
         if (stop := key_change(decision.dead, plan.table, plan.codec.captured, decision.guard.epoch)) is not None:
             raise stop
         memory = owned.memory.plus(decision.counts, decision.guard)
-        self._check_cap(memory, plan)
+        letters_before = owned.letters.counted
         owned.letters.follow(decision, held)
+        self._check_cap(owned, letters_before)
         markers, memory = self._markers(tp, next_offset, memory, decision.cases)
         outgoing = outgoing_of(decision, plan) + markers
         decided = time.monotonic()
@@ -328,6 +329,7 @@ class DecideHandler:
                 log.info("truncate met", topic=tp.topic, partition=tp.partition, offset=record.offset)
             case Reject():
                 outgoing, outcome = [dead_letter(plan.table.dead_letter_topic, record, decided)], Outcome.REJECTED
+                owned.letters.keyless += 1
             case Skip():
                 outcome = decided.outcome
             case _:
@@ -347,18 +349,24 @@ class DecideHandler:
         """One record, one outcome, one transaction."""
         owned, plan = self._owned[tp], self._plans[tp.topic]
         memory = owned.memory.plus({outcome: 1}, guard)
-        self._check_cap(memory, plan)
         await owned.commit(outgoing, memory, record.offset + 1, held, cases)
         owned.letters.supersede(held)
         self._count_letters(tp)
         self._metrics.counted(plan.table.table, {outcome: 1}, {})
 
-    def _check_cap(self, memory: PartitionMemory, plan: DecidePlan) -> None:
-        cap = self._settings.worker.dead_letters_per_table_max
-        dead = memory.totals[Outcome.REJECTED]
-        if dead > cap:
+    def _check_cap(self, owned: OwnedPartition, before: int) -> None:
+        """Open letters, not those of a lifetime: what was corrected says nothing of the table. Their number is known
+        whenever batches are decided, since `prepare` reads them. Above the cap goes on what adds none, as corrections.
+
+        :param before: what was counted before the batch.
+        """
+        cap, table = self._settings.worker.dead_letters_per_table_max, owned.plan.table.table
+        if owned.letters.counted > max(cap, before):
             raise DeadLetterCapReached(
-                f'table "{plan.table.table}" has too many dead letters',
-                detail=f"{dead} in one partition, the cap is {cap} (worker.dead_letters_per_table_max)",
-                hint=f"see what they have in common: trueup deadletters list --table {plan.table.table}",
+                f'table "{table}" has too many dead letters',
+                detail=f"{owned.letters.counted} are open in one partition, "
+                f"the cap is {cap} (worker.dead_letters_per_table_max)",
+                # Corrections lie behind the stop in the same log.
+                hint=f"see what they have in common: trueup deadletters list --table {table}; "
+                "raise worker.dead_letters_per_table_max, restart the decide workers, then correct them at their owner",
             )

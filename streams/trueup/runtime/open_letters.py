@@ -1,7 +1,8 @@
 """Which keys of a partition have an open dead letter of the decide stage: what a watermark says beside its time.
 
 A letter is open until a newer change of its key is applied, as `trueup deadletters list` says it (`core.dead_letters`).
-The letters are read from their topic when a partition is taken over, and followed from there. A cap bounds them.
+The letters are read from their topic when a partition is taken over, and followed from there. A cap bounds how many
+are open (`worker.dead_letters_per_table_max`).
 """
 
 from __future__ import annotations
@@ -22,13 +23,22 @@ from trueup.runtime.truth_table import TruthTable
 
 
 class OpenLetters:
-    """By key, the epoch and capture offset of its newest open letter."""
+    """By key, the epoch and capture offset of its newest open letter.
+
+    :param keyless: letters of no row. No change supersedes them; refused control records are not among them.
+    """
 
     def __init__(self) -> None:
         self._open: dict[bytes, tuple[int, int]] = {}
+        self.keyless = 0
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def counted(self) -> int:
+        """What the cap counts. A table that brings nothing but records without a key is broken, too."""
+        return len(self._open) + self.keyless
 
     def follow(self, decision: BatchDecision, held: Mapping[bytes, Held]) -> None:
         """A batch: its letters, and the changes that supersede letters.
@@ -66,8 +76,9 @@ class OpenLetters:
 
     def _add(self, letters: Iterable[tuple[bytes | None, int, int]], held: Mapping[bytes, Held]) -> None:
         for key, epoch, offset in letters:
-            if key is None:
-                continue  # whatever it was, it was no row
+            if key is None:  # whatever it was, it was no row
+                self.keyless += 1
+                continue
             known = held.get(key)
             if known is None or not is_newer(known.version, epoch, offset):
                 self._open[key] = max(self._open.get(key, (0, 0)), (epoch, offset))

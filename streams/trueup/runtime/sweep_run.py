@@ -51,7 +51,7 @@ async def sweep(order: Sweep, log: TruthLog, owned: OwnedPartition, partition: i
 async def _keys_with_letters(log: TruthLog, topic: str, partition: int, epoch: int) -> set[bytes]:
     """Keys that a record of the epoch made a dead letter. From the topic, not from the store: that may have been lost.
 
-    A letter lies in the partition its change came from, and a table has no more of them than its cap allows.
+    A letter lies in the partition its change came from. Retention bounds them: the cap counts only those that are open.
     """
     begin, end = await log.bounds(topic, partition)
     keys: set[bytes] = set()
