@@ -15,7 +15,8 @@ from trueup.model.columns import CapturedTable, Column
 _TEXTS: Final = frozenset(
     {"numeric", "text", "character varying", "character", "citext", "uuid", "json", "inet", "cidr", "macaddr"}
 )
-_TRUE: Final = "true"
+_TRUE: Final = "t"
+_NEGATIVE_SCALE: Final = ",-"
 
 
 def settable(captured: CapturedTable, name: str) -> Column:
@@ -35,6 +36,8 @@ def reason_not_typed(column: Column) -> str | None:
     """Why no value can be typed for a column; None when one can."""
     if is_array(column):
         return "it is an array"
+    if base_type(column.pg_type) == "numeric" and _NEGATIVE_SCALE in column.pg_type:
+        return f"the capture adds zeros to {column.pg_type}"
     if column.kind == "e" or base_type(column.pg_type) in _TEXTS or avro_primitive(column) not in {"string", "bytes"}:
         return None
     return f"the capture writes {column.pg_type} in another way than PostgreSQL"
