@@ -192,14 +192,15 @@ def drop_slot(name: str) -> str:
     return f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = {literal(name)}"
 
 
-def snapshot_again(signal_id: str, source: Name, key: Mapping[str, str] | None) -> str:
+def snapshot_again(signal_id: str, source: Name, key: Mapping[str, str | bytes] | None) -> str:
     """Ask the running connector for the rows of a table, or for one row, without a new epoch.
 
-    :param key: column to value as text; PostgreSQL reads it as the column's type.
+    :param key: column to value, as text that PostgreSQL reads as the column's type, or as bytes. Of a value that it
+        cannot read nobody hears: Debezium passes over the request.
     """
     data = _incremental(source)
     if key is not None:
-        row = " AND ".join(f"{quoted(column)} = {literal(value)}" for column, value in sorted(key.items()))
+        row = " AND ".join(f"{quoted(column)} = {_constant(value)}" for column, value in sorted(key.items()))
         data["additional-conditions"] = [{"data-collection": _pattern(source), "filter": row}]
     return (
         "INSERT INTO trueup.signal (id, type, data) VALUES "
@@ -232,6 +233,11 @@ _AGAIN: Final = (
     "ON CONFLICT (system, table_name) DO UPDATE SET epoch = excluded.epoch, how = excluded.how, "
     "signal_id = excluded.signal_id, requested_at = now(), filling = excluded.filling, source = excluded.source"
 )
+
+
+def _constant(value: str | bytes) -> str:
+    # Without a backslash: one that a server with standard_conforming_strings off would take for an escape.
+    return f"decode('{value.hex()}', 'hex')" if isinstance(value, bytes) else literal(value)
 
 
 def _name(name: Name) -> str:

@@ -6,17 +6,22 @@ in the log (TOAST): the row is read whole. It brings nothing that is gone at the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import uuid4
 
 from trueup.adapters import postgres_source_sql as sql
 from trueup.adapters.kafka_connect import KafkaConnect
+from trueup.adapters.postgres_literals import written_by_postgres
 from trueup.adapters.postgres_source import PostgresSource
 from trueup.adapters.secret_references import Secrets
 from trueup.core.connector_config import connector_name
-from trueup.core.key_argument import key_of_argument
+from trueup.core.exact_text import Inexact
+from trueup.core.key_argument import key_of_argument, sought, why_not_read_again
+from trueup.core.truth_schema import captured_table
 from trueup.model.errors import Refused
-from trueup.model.registration import Project
+from trueup.model.registration import Project, Table
 from trueup.model.settings import Settings
+from trueup.runtime.truth_schema_file import read_truth_schema
 
 
 class Resnapshot:
@@ -36,18 +41,44 @@ class Resnapshot:
         except ValueError as exc:
             hint = f'write it as JSON: {{"{registered.key[0]}": ...}}; trueup deadletters list shows keys so'
             raise Refused(f'"{key}" is no key of table "{table}"', detail=str(exc), hint=hint) from exc
+        values = self._values(registered, columns)
         for system in registered.systems:
             self._refuse_unless_captured(system)
         signal_id = f"resnapshot-{table}-{uuid4()}"
         for system in registered.systems:  # each says what it has; the policy decides where they differ
             source = PostgresSource(system, self._secrets.owner_dsn(self._project.systems[system]))
             try:
-                _refuse_before_filled(source, table, whole=columns is None)
+                _refuse_before_filled(source, table, whole=values is None)
                 place = registered.source.name
-                source.execute(sql.snapshot_again(signal_id, place, columns))
+                source.execute(sql.snapshot_again(signal_id, place, values))
             finally:
                 source.close()
         return signal_id
+
+    def _values(self, table: Table, key: Mapping[str, str] | None) -> dict[str, str | bytes] | None:
+        """What the signals ask for. Raises Refused for what Debezium would pass over, which nobody would hear of."""
+        captured = captured_table(read_truth_schema(self._settings, table.table))
+        if (reason := why_not_read_again(captured)) is not None:
+            raise Refused(
+                f'table "{table.table}" cannot be read again while everything goes on',
+                detail=reason,
+                hint=f"update the row at its owner; or read everything again: trueup resync {table.reference}",
+            )
+        if key is None:
+            return None
+        try:
+            values = sought(key, captured)
+        except Inexact as exc:
+            raise Refused(
+                f'the row would be a dead letter again: column "{exc.field}"', detail=exc.reason, hint=exc.hint
+            ) from exc
+        except ValueError as exc:
+            hint = "write the key as trueup deadletters list shows keys"
+            raise Refused(f'the key of table "{table.table}" cannot be read', detail=str(exc), hint=hint) from exc
+        system = self._project.systems[table.reference]
+        texts = {captured.column(name): value for name, value in values.items() if isinstance(value, str)}
+        written_by_postgres(self._secrets.owner_dsn(system), system.system, texts)
+        return values
 
     def _refuse_unless_captured(self, system: str) -> None:
         """A signal is read from the log; without a running connector it would be obeyed at some later time."""

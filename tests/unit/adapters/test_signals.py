@@ -37,9 +37,10 @@ def test_a_whole_table() -> None:
         ({"b": "x", "a": "1"}, "\"a\" = '1' AND \"b\" = 'x'"),
         ({"a": "1' OR true --"}, "\"a\" = '1'' OR true --'"),
         ({'we"ird': "1"}, '"we""ird" = \'1\''),
+        ({"a": b"\0\xff", "b": "\\x00"}, "\"a\" = decode('00ff', 'hex') AND \"b\" = '\\x00'"),
     ],
 )
-def test_one_row(key: dict[str, str], row: str) -> None:
+def test_one_row(key: dict[str, str | bytes], row: str) -> None:
     data = data_of(snapshot_again("id", ("public", "orders"), key))
     assert data["additional-conditions"] == [{"data-collection": "public.orders", "filter": row}]
 
