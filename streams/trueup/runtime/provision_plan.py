@@ -204,9 +204,9 @@ def _capture_steps(
         statement = sql.fill_by_first_snapshot(system.system, names, system.epoch)
         before.append(SourceSql(system=system.system, statement=statement))
     elif unfilled:
-        after += [fill(system, table, config) for table in unfilled]
+        after += [fill(system, table, view.captured(table), config) for table in unfilled]
     after += [
-        fill_again(system, table, config)
+        fill_again(system, table, view.captured(table), config)
         for table in view.tables
         if table not in unfilled and (table.table in reread or _must_be_read_again(table, view, parts))
     ]
