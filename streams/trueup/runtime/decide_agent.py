@@ -170,7 +170,9 @@ class DecideHandler:
         if await asyncio.to_thread(applied_anew, self._settings, plan.table.table, plan.codec.schema):
             return True
         committed = await self._log.committed(DECIDE_GROUP, tp.topic, tp.partition)
-        return committed is not None and PartitionMemory.read(committed[1]).guard.epoch > self._epochs.get(tp, 0)
+        owned = self._owned.get(tp)  # none where taking it over is what stopped
+        known = self._epochs.get(tp, 0) if owned is None else owned.memory.guard.epoch
+        return committed is not None and PartitionMemory.read(committed[1]).guard.epoch > known
 
     async def hold(self, tp: TP) -> None:
         """What Kafka committed stays; a fenced producer is told when it commits."""
