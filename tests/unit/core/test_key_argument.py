@@ -91,3 +91,12 @@ def test_tables_whose_key_debezium_cannot_compare_are_not_read_again(pg_type: st
     reason = why_not_read_again(keyed(a="bigint", k=pg_type))
     assert (reason is None) is is_read
     assert is_read or f'"k" has type {pg_type}' in str(reason)
+
+
+def test_no_table_with_a_generated_column_is_read_again() -> None:
+    """dbz#2020: the request would end the task of the connector, at each start."""
+    table = keyed(a="bigint")
+    twice = Column(name="twice", pg_type="integer", nullable=True, generated=True)
+    assert why_not_read_again(table) is None
+    reason = why_not_read_again(CapturedTable(table=table.table, key=table.key, columns=(*table.columns, twice)))
+    assert reason == 'column "twice" is generated, with which Debezium cannot read a table again'
