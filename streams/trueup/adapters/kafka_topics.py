@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from functools import partial
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -69,20 +68,15 @@ class KafkaTopics:
             lambda: self._admin.describe_topics(TopicCollection(wanted), request_timeout=self._timeout_s)
         )
         for name, future in asked.items():
-            try:
-                found = future.result(self._timeout_s)
-            except KafkaException as exc:
-                if _code(exc) == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    continue
-                raise self._foreign(exc, f'topic "{name}"') from exc
-            except FutureTimeoutError as exc:
-                raise Unreachable(PART, detail=self.bootstrap_servers) from exc
+            if (found := self._found(future, name)) is None:
+                continue
             copies = len(found.partitions[0].replicas) if found.partitions else 0
             sizes[name] = (len(found.partitions), copies, str(found.topic_id))
         configs = self._configs(sizes)
         return {
             name: TopicFacts(partitions=count, replication_factor=copies, config=configs[name], topic_id=topic_id)
             for name, (count, copies, topic_id) in sizes.items()
+            if name in configs  # else it was deleted between the two requests
         }
 
     def create(self, spec: TopicSpec) -> None:
@@ -131,9 +125,20 @@ class KafkaTopics:
         asked = self._call(lambda: self._admin.describe_configs(resources, request_timeout=self._timeout_s))
         found = {}
         for resource, future in asked.items():
-            entries = self._result(partial(_same, future), f'topic "{resource.name}"')
-            found[resource.name] = {key: str(entry.value) for key, entry in entries.items()}
+            if (entries := self._found(future, resource.name)) is not None:
+                found[resource.name] = {key: str(entry.value) for key, entry in entries.items()}
         return found
+
+    def _found(self, future: Future[Any], name: str) -> Any:
+        """What is answered about a topic; None: there is none of that name."""
+        try:
+            return future.result(self._timeout_s)
+        except KafkaException as exc:
+            if _code(exc) == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            raise self._foreign(exc, f'topic "{name}"') from exc
+        except FutureTimeoutError as exc:
+            raise Unreachable(PART, detail=self.bootstrap_servers) from exc
 
     def _result(self, ask: Callable[[], Future[Any]], what: str) -> Any:
         try:
@@ -160,10 +165,6 @@ class KafkaTopics:
             )
         # Everything else is time: no broker answers, the controller moves, the request took too long.
         return Unreachable(PART, detail=detail)
-
-
-def _same(future: Future[Any]) -> Future[Any]:
-    return future
 
 
 def _code(exc: KafkaException) -> int:
