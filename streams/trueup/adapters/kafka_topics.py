@@ -55,7 +55,8 @@ class KafkaTopics:
 
     def cluster(self) -> ClusterFacts:
         """Identity and size of the cluster."""
-        facts = self._result(lambda: self._admin.describe_cluster(request_timeout=self._timeout_s), "the cluster")
+        asked = self._call(lambda: self._admin.describe_cluster(request_timeout=self._timeout_s))
+        facts = self._answer(asked, "the cluster")
         return ClusterFacts(cluster_id=str(facts.cluster_id), brokers=len(facts.nodes))
 
     def describe(self, names: Iterable[str]) -> dict[str, TopicFacts]:
@@ -68,7 +69,8 @@ class KafkaTopics:
             lambda: self._admin.describe_topics(TopicCollection(wanted), request_timeout=self._timeout_s)
         )
         for name, future in asked.items():
-            if (found := self._found(future, name)) is None:
+            found = self._answer(future, f'topic "{name}"', none_at=KafkaError.UNKNOWN_TOPIC_OR_PART)
+            if found is None:
                 continue
             copies = len(found.partitions[0].replicas) if found.partitions else 0
             sizes[name] = (len(found.partitions), copies, str(found.topic_id))
@@ -83,13 +85,7 @@ class KafkaTopics:
         """Create a topic. Nothing when it exists: whoever plans has compared it."""
         topic = NewTopic(spec.name, spec.partitions, spec.replication_factor, config=spec.config)
         future = self._call(lambda: self._admin.create_topics([topic], request_timeout=self._timeout_s))[spec.name]
-        try:
-            future.result(self._timeout_s)
-        except KafkaException as exc:
-            if _code(exc) != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise self._foreign(exc, f'topic "{spec.name}"') from exc
-        except FutureTimeoutError as exc:
-            raise Unreachable(PART, detail=self.bootstrap_servers) from exc
+        self._answer(future, f'topic "{spec.name}"', none_at=KafkaError.TOPIC_ALREADY_EXISTS)
 
     def alter(self, name: str, config: Mapping[str, str]) -> None:
         """Change these settings of a topic, and no others."""
@@ -97,10 +93,8 @@ class KafkaTopics:
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
         ]
         resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
-        self._result(
-            lambda: self._admin.incremental_alter_configs([resource], request_timeout=self._timeout_s)[resource],
-            f'topic "{name}"',
-        )
+        asked = self._call(lambda: self._admin.incremental_alter_configs([resource], request_timeout=self._timeout_s))
+        self._answer(asked[resource], f'topic "{name}"')
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete topics, those that do not exist included."""
@@ -125,25 +119,19 @@ class KafkaTopics:
         asked = self._call(lambda: self._admin.describe_configs(resources, request_timeout=self._timeout_s))
         found = {}
         for resource, future in asked.items():
-            if (entries := self._found(future, resource.name)) is not None:
+            what = f'topic "{resource.name}"'
+            entries = self._answer(future, what, none_at=KafkaError.UNKNOWN_TOPIC_OR_PART)
+            if entries is not None:
                 found[resource.name] = {key: str(entry.value) for key, entry in entries.items()}
         return found
 
-    def _found(self, future: Future[Any], name: str) -> Any:
-        """What is answered about a topic; None: there is none of that name."""
+    def _answer(self, future: Future[Any], what: str, *, none_at: int | None = None) -> Any:
+        """What the broker answers; None where it answers with this error."""
         try:
             return future.result(self._timeout_s)
         except KafkaException as exc:
-            if _code(exc) == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            if _code(exc) == none_at:
                 return None
-            raise self._foreign(exc, f'topic "{name}"') from exc
-        except FutureTimeoutError as exc:
-            raise Unreachable(PART, detail=self.bootstrap_servers) from exc
-
-    def _result(self, ask: Callable[[], Future[Any]], what: str) -> Any:
-        try:
-            return self._call(ask).result(self._timeout_s)
-        except KafkaException as exc:
             raise self._foreign(exc, what) from exc
         except FutureTimeoutError as exc:
             raise Unreachable(PART, detail=self.bootstrap_servers) from exc

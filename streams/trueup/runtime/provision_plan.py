@@ -20,14 +20,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from trueup.adapters import postgres_source_sql as sql
 from trueup.core.capture_topic import cure
-from trueup.core.connector_config import (
-    ConnectorPlaces,
-    connector_config,
-)
-from trueup.core.source_rules import (
-    parts_to_identify,
-    why_full_identity,
-)
+from trueup.core.connector_config import ConnectorPlaces, connector_config
+from trueup.core.source_rules import parts_to_identify, why_full_identity
 from trueup.core.topic_plan import replication_factor, settings_to_change, system_topics, table_topics
 from trueup.model.errors import Refused, UnsafeChange
 from trueup.model.registration import Table
