@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import msgspec
 
-from trueup.core.avro_types import base_type
 from trueup.core.exact_text import ExactRow
 from trueup.model.columns import CapturedTable
 
@@ -16,9 +15,6 @@ from trueup.model.columns import CapturedTable
 _decode_object = msgspec.json.Decoder(dict[str, Any], float_hook=str).decode
 
 _HEXADECIMAL: Final = "\\x"
-_NOT_COMPARED: Final = frozenset(
-    {"money", "time without time zone", "timestamp without time zone", "timestamp with time zone"}
-)
 
 
 def key_of_argument(text: str, columns: tuple[str, ...]) -> dict[str, str]:
@@ -51,24 +47,6 @@ def sought(key: Mapping[str, str], captured: CapturedTable) -> dict[str, str | b
     columns = [captured.column(name) for name in key]
     exact = ExactRow(columns, key, str).of(dict(key), snapshot=True)
     return {c.name: _bytes(c.name, key[c.name]) if c.pg_type == "bytea" else exact[c.name] for c in columns}
-
-
-def why_not_read_again(captured: CapturedTable) -> str | None:
-    """Why an incremental snapshot brings no row of a table; None where it does.
-
-    Measured with Debezium 3.7.0: it compares the key with the text it captured, which PostgreSQL refuses for these
-    types ("operator does not exist"), and passes over the request. So it does for a table that is read as a whole.
-    Stored generated columns it takes out of what it knows of the table ("not found in result set", dbz#2020), and then
-    the next change of the log ends its task, after each restart again: nothing of its system is captured any more.
-    """
-    if generated := [column.name for column in captured.columns if column.generated]:
-        return f'column "{generated[0]}" is generated, with which Debezium cannot read a table again'
-    for column in map(captured.column, captured.key):
-        if base_type(column.pg_type) in _NOT_COMPARED:
-            return (
-                f'the key column "{column.name}" has type {column.pg_type}, by which Debezium cannot read a table again'
-            )
-    return None
 
 
 def _bytes(name: str, text: str) -> bytes:

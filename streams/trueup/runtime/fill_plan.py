@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from trueup.adapters import postgres_source_sql as sql
 from trueup.core.connector_config import config_digest, connector_name
-from trueup.core.key_argument import why_not_read_again
+from trueup.core.incremental_snapshot import why_not_read_again
 from trueup.model.columns import CapturedTable
 from trueup.model.errors import Refused
 from trueup.model.registration import System, Table

@@ -16,7 +16,8 @@ from trueup.adapters.postgres_source import PostgresSource
 from trueup.adapters.secret_references import Secrets
 from trueup.core.connector_config import connector_name
 from trueup.core.exact_text import Inexact
-from trueup.core.key_argument import key_of_argument, sought, why_not_read_again
+from trueup.core.incremental_snapshot import why_not_read_again
+from trueup.core.key_argument import key_of_argument, sought
 from trueup.core.truth_schema import captured_table
 from trueup.model.errors import Refused
 from trueup.model.registration import Project, Table

@@ -3,7 +3,7 @@
 import pytest
 
 from trueup.core.exact_text import Inexact
-from trueup.core.key_argument import key_of_argument, sought, why_not_read_again
+from trueup.core.key_argument import key_of_argument, sought
 from trueup.model.columns import CapturedTable, Column
 
 
@@ -73,30 +73,3 @@ def test_a_day_that_no_snapshot_brings_is_refused_with_its_cure(day: str) -> Non
     with pytest.raises(Inexact) as refused:
         sought({"k": day}, keyed(k="date"))
     assert (refused.value.field, bool(refused.value.hint)) == ("k", True)
-
-
-@pytest.mark.parametrize(
-    ("pg_type", "is_read"),
-    [
-        ("money", False),
-        ("time(2) without time zone", False),
-        ("timestamp without time zone", False),
-        ("timestamp(3) with time zone", False),
-        ("date", True),
-        ("uuid", True),
-        ("tstzrange", True),
-    ],
-)
-def test_tables_whose_key_debezium_cannot_compare_are_not_read_again(pg_type: str, is_read: bool) -> None:
-    reason = why_not_read_again(keyed(a="bigint", k=pg_type))
-    assert (reason is None) is is_read
-    assert is_read or f'"k" has type {pg_type}' in str(reason)
-
-
-def test_no_table_with_a_generated_column_is_read_again() -> None:
-    """dbz#2020: the request would end the task of the connector, at each start."""
-    table = keyed(a="bigint")
-    twice = Column(name="twice", pg_type="integer", nullable=True, generated=True)
-    assert why_not_read_again(table) is None
-    reason = why_not_read_again(CapturedTable(table=table.table, key=table.key, columns=(*table.columns, twice)))
-    assert reason == 'column "twice" is generated, with which Debezium cannot read a table again'
