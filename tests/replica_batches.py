@@ -10,6 +10,7 @@ from trueup.model.version import make_version
 from trueup.model.write import BatchResult, Claim, CopyPlan, Counts, Refusal, Replica, ReplicaBatch, Write
 
 REPLICA = "reporting"
+IDENTITY = "cluster/topic"
 
 
 def column(name: str, pg_type: str, *, kind: str = "b") -> Column:
@@ -56,17 +57,21 @@ def write_of(row_id: int, version: int, values: tuple[Any, ...], *, deleted: boo
 
 
 class Partition:
-    """One truth partition on its way into one replica; remembers the claim and the place."""
+    """One truth partition on its way into one replica; remembers the claim and the place.
+
+    :ivar identity: of the topic, as it is now.
+    """
 
     def __init__(self, replica: Replica, plan: CopyPlan = ORDERS, topic: str = "trueup.truth.orders") -> None:
         self.replica = replica
         self.plan = plan
         self.topic = topic
+        self.identity = IDENTITY
         self.held = Claim(0, None, {})
         self.offset = 0
 
     async def claim(self) -> Claim:
-        self.held = await self.replica.claim(self.topic, 0)
+        self.held = await self.replica.claim(self.topic, 0, self.identity)
         self.offset = self.held.next_offset or 0
         return self.held
 

@@ -8,8 +8,11 @@ import msgspec
 from trueup.core.copy_state import CopyLook
 from trueup.core.status_problems import Problem, Scope, difference_problems, kafka_away, unready
 from trueup.core.status_view import CopyLine, StatusView, line_of, worst_first
+from trueup.model.registration import Owner, Source, Table
 
 WORKERS = {("decide", ""): "decide", ("apply", "warehouse"): "apply-warehouse", ("apply", "shop"): "apply-shop"}
+
+STOCK = Table(table="stock", owner=Owner(system="warehouse"), source=Source(table="public.stock"), key=["sku"])
 
 PROBLEMS = [
     Problem(
@@ -17,7 +20,7 @@ PROBLEMS = [
         next="see its server; apply workers wait for it by themselves",
         about=Scope(replica="archive"),
     ),
-    *difference_problems("stock", "reporting", 3),
+    *difference_problems(STOCK, "reporting", 3),
     *unready(
         "decide",
         [

@@ -31,7 +31,6 @@ from trueup.stack.process import Launch, ServerProcess
 SYSTEM: Final = "shop"
 REPLICA: Final = "reporting"
 CAPTURE_TOPIC: Final = f"{SYSTEM}.public.{TABLE}"
-TRUTH_TOPIC: Final = f"trueup.truth.{TABLE}"
 DECIDE, APPLY = "decide", "apply"
 
 _ARGUMENTS: Final = {DECIDE: ("decide",), APPLY: ("apply", REPLICA)}

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
 
 from tests.chaos.findings import Anomaly, Finding, Report
-from tests.chaos.rig import BROKER_CABLE, CABLED_REPLICA, CABLED_SYSTEM, REPLICA_CABLE, SOURCE_CABLE, Rig
+from tests.chaos.rig import CABLED_REPLICA, CABLED_SYSTEM, REPLICA_CABLE, Rig
 from tests.chaos.scenario import Inject
 from tests.committed_reader import topic_ends
 from tests.waiting import eventually
@@ -172,7 +172,3 @@ def _others_go_on(rig: Rig, report: Report, for_s: float) -> None:
     if longest > min(SILENT_S_MAX, for_s - 2):
         report.findings.append(Finding(Anomaly.STUCK, f"with {CABLED_REPLICA} down another copy stood {longest:.1f} s"))
     report.facts["others stood still for at most"] = f"{longest:.1f} s"
-
-
-CABLES = {"F-10": BROKER_CABLE, "F-15": SOURCE_CABLE, "F-18": REPLICA_CABLE}
-"""The fault each cable belongs to."""

@@ -19,7 +19,6 @@ from trueup.stack.postgres_home import find_home
 
 REFUSED_S = 12.0
 SMALL_DISK_MB = 24
-SPACE_BYTES_LEFT_MIN = 1 << 20
 NOTICED_WITHIN_S = 60.0
 DEADLOCKS_WITHIN_S = 60.0
 DEADLOCKS = 3

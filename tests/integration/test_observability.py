@@ -12,8 +12,9 @@ from tests.pipeline import PORT_BASE
 from tests.waiting import eventually
 from trueup.adapters.prometheus_api import Prometheus
 from trueup.adapters.promtool import find_alertmanager, find_program
-from trueup.adapters.rule_files import write_whole, yaml_text
+from trueup.adapters.rule_files import yaml_text
 from trueup.adapters.scrape_targets import remove_target, targets_dir, write_target
+from trueup.adapters.whole_file import write_whole
 from trueup.core.alert_rules import rule_document
 from trueup.model.alerting import Alert, RuleGroup
 from trueup.model.errors import Refused

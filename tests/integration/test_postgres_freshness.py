@@ -9,7 +9,7 @@ import msgspec
 import psycopg
 import pytest
 
-from tests.replica_batches import ORDERS, REPLICA, Partition, upsert
+from tests.replica_batches import IDENTITY, ORDERS, REPLICA, Partition, upsert
 from tests.replica_database import provision, rows
 from trueup import freshness
 from trueup.adapters.postgres_freshness import CopyWindow, plan_freshness
@@ -95,7 +95,7 @@ def test_the_oldest_partition_speaks_and_one_that_is_missing_silences_all(databa
         first, second = Marking(replica), Marking(replica)
         await first.mark(watermark(1.0, 300))
         assert look(database).as_of is None, "the other partition may lack anything"
-        second.held = await replica.claim("trueup.truth.orders", 1)
+        second.held = await replica.claim("trueup.truth.orders", 1, IDENTITY)
         await replica.apply(_at(second, 1, watermark(3.0, 200)))
         found = look(database)
         assert found.as_of_position == 200
@@ -117,7 +117,7 @@ def test_a_truncate_that_is_promised_silences_all_until_each_partition_carried_i
 
     async def scenario(replica: PostgresReplica) -> None:
         first, second = Marking(replica), Marking(replica)
-        second.held = await replica.claim("trueup.truth.orders", 1)
+        second.held = await replica.claim("trueup.truth.orders", 1, IDENTITY)
         await first.mark(watermark(0.0, 200, truncated=150))
         await replica.apply(_at(second, 1, watermark(0.0, 140)))
         assert look(database).as_of is None, "nobody knows which truncates the second did not meet yet"

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from tests.replica_batches import (
+    IDENTITY,
     ORDERS,
     REPLICA,
     Partition,
@@ -351,14 +352,14 @@ def test_a_copy_made_from_another_registration_is_not_written(database: str) -> 
 def test_a_replica_that_is_not_there_is_unreachable() -> None:
     replica = PostgresReplica("warehouse", "postgresql://nobody:SECRET@127.0.0.1:1/none")
     with pytest.raises(Unreachable, match="replica warehouse") as refused:
-        asyncio.run(replica.claim("t", 0))
+        asyncio.run(replica.claim("t", 0, IDENTITY))
     assert "SECRET" not in str(refused.value)
 
 
 def test_an_address_that_is_none_is_not_repeated() -> None:
     replica = PostgresReplica("warehouse", "postgresql://u:SECRET@h:port:extra/none")
     with pytest.raises((Stop, Unreachable)) as refused:
-        asyncio.run(replica.claim("t", 0))
+        asyncio.run(replica.claim("t", 0, IDENTITY))
     assert "SECRET" not in str(refused.value)
 
 

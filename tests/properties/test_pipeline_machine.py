@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.envelopes import CAPTURED, HOLE, ORDERS, change, key_of, order, orders_plan
+from tests.replica_batches import IDENTITY
 from trueup.adapters.fakes import Crash, FakeReplica
 from trueup.core.boundary import Boundary
 from trueup.core.ordering import Guard
@@ -58,7 +59,7 @@ class CopyOfTruth:
     def __init__(self) -> None:
         self.replica = FakeReplica()
         self.boundary = Boundary(COPY_PLAN)
-        self.claim: Claim = now(self.replica.claim(TABLE.truth_topic, 0))
+        self.claim: Claim = now(self.replica.claim(TABLE.truth_topic, 0, IDENTITY))
         self.seen: dict[bytes, Version] = {}
 
     @property
@@ -66,7 +67,7 @@ class CopyOfTruth:
         return self.claim.next_offset or 0
 
     def claim_again(self) -> None:
-        self.claim = now(self.replica.claim(TABLE.truth_topic, 0))
+        self.claim = now(self.replica.claim(TABLE.truth_topic, 0, IDENTITY))
 
     def batch(self, truths: list[LogRecord], count: int) -> ReplicaBatch:
         """The next records as the apply agent would send them."""

@@ -43,6 +43,12 @@ class ProgressRow(NamedTuple):
     next_offset: int | None
     totals: tuple[int, ...]
     mark: Mark | None = None
+    topic_identity: str | None = None
+
+    def claimed(self, topic_identity: str) -> ProgressRow:
+        """What a claim makes of it."""
+        mark, kept = (None, None) if self.next_offset is None else (self.mark, self.topic_identity)
+        return self._replace(token=self.token + 1, mark=mark, topic_identity=kept or topic_identity)
 
 
 class Letter(NamedTuple):

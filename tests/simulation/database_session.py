@@ -266,11 +266,10 @@ class SimulatedSession:
     def _hold(self) -> Cursor:
         return Cursor([(1,)])
 
-    def _claim(self, topic: str, partition: int) -> Cursor:
-        held = self._progress_of((topic, partition)) or NO_PROGRESS
-        claimed = held._replace(token=held.token + 1, mark=None if held.next_offset is None else held.mark)
-        self._changed().progress[topic, partition] = claimed
-        return Cursor([(claimed.token, claimed.next_offset, claimed.mark and claimed.mark[1], *claimed.totals)])
+    def _claim(self, topic: str, partition: int, topic_identity: str) -> Cursor:
+        row = (self._progress_of((topic, partition)) or NO_PROGRESS).claimed(topic_identity)
+        self._changed().progress[topic, partition] = row
+        return Cursor([(row.token, row.next_offset, row.mark and row.mark[1], row.topic_identity, *row.totals)])
 
     def _recorded(self, *_: str) -> Cursor:
         return Cursor([(msgspec.json.encode(self.database.plan).decode(),)])
@@ -375,7 +374,7 @@ class SimulatedSession:
         held = self._progress_of((topic, partition))
         assert held is not None
         totals = tuple(total + more for total, more in zip(held.totals, added, strict=True))
-        self._changed().progress[topic, partition] = ProgressRow(held.token, next_offset, totals, held.mark)
+        self._changed().progress[topic, partition] = held._replace(next_offset=next_offset, totals=totals)
         return Cursor(rowcount=1)
 
     def _advance_marked(self, next_offset: int, *rest: Any) -> Cursor:

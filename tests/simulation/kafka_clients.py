@@ -156,7 +156,9 @@ class SimulatedReader:
         return ends
 
     async def describe_topics(self, topics: list[str]) -> list[dict[str, Any]]:
-        return [{"partitions": [tp for tp in self._log.partitions if tp[0] == topic]} for topic in topics]
+        found = {topic: [tp for tp in self._log.partitions if tp[0] == topic] for topic in topics}
+        unknown = kafka.UnknownTopicOrPartitionError.errno
+        return [{"error_code": 0 if places else unknown, "partitions": places} for places in found.values()]
 
     async def list_consumer_group_offsets(
         self, group: str, *, partitions: list[TopicPartition]

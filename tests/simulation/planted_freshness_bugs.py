@@ -71,7 +71,7 @@ class NewestPartitionSpeaks(Parts):
 class TruncatesForgotten(Parts):
     """A partition that did not carry out a truncate yet is believed all the same."""
 
-    first_seed = 400
+    first_seed = 140
 
     def as_of(self, marks: Sequence[Mark | None]) -> Mark | None:
         known = [mark for mark in marks if mark is not None]

@@ -40,6 +40,7 @@ from trueup.runtime.watermarks import Watermarks
 
 _SETTINGS = Settings()
 _STATE = Path("state")
+_TRUTH_IDENTITY = "truth-id"
 _REGISTRY: Any = tables.Registry({tables.HEARTBEAT_ID: SCHEMA})
 
 
@@ -93,7 +94,11 @@ class Worker:
 
 
 async def _topics_of(_: Table) -> TableTopics:
-    return TableTopics(CAPTURE_IDENTITY, "truth-id")
+    return TableTopics(CAPTURE_IDENTITY, _TRUTH_IDENTITY)
+
+
+async def _identity_of(_: str) -> str:
+    return _TRUTH_IDENTITY
 
 
 class Parts:
@@ -134,6 +139,7 @@ class Parts:
             SimulatedTruthLog(self.log, process),
             _REGISTRY,
             _METRICS,
+            _identity_of,
             now_us=lambda: 0,
         )
         return self._worker(process, group, self.apply_handler(handler), breaker=Breaker(f"replica {replica}"))

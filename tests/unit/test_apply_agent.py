@@ -6,7 +6,7 @@ from typing import Any
 from faust.types import TP
 from prometheus_client import CollectorRegistry
 
-from tests.replica_batches import ORDERS, REPLICA, column, plan_of
+from tests.replica_batches import IDENTITY, ORDERS, REPLICA, column, plan_of
 from trueup.adapters.fakes import FakeReplica
 from trueup.core.truth_codec import TruthReader
 from trueup.model.registration import ColumnRule
@@ -29,9 +29,9 @@ class RecordedReplica(FakeReplica):
         self.asked: list[str] = []
         self.plans: list[CopyPlan] = []
 
-    async def claim(self, topic: str, partition: int) -> Claim:
+    async def claim(self, topic: str, partition: int, topic_identity: str) -> Claim:
         self.asked.append("claim")
-        return await super().claim(topic, partition)
+        return await super().claim(topic, partition, topic_identity)
 
     async def recorded(self, registered: CopyPlan) -> CopyPlan:
         self.asked.append("recorded")
@@ -47,11 +47,16 @@ class EmptyLog:
         return 0, 0
 
 
+async def identity_of(_topic: str) -> str:
+    return IDENTITY
+
+
 def handler(replica: FakeReplica, registered: CopyPlan) -> ApplyHandler:
     log: Any = EmptyLog()
     nowhere: Any = None
     tables = {ORDERS.truth_topic: ApplyTable(registered, ("shop",), TruthReader())}
-    return ApplyHandler(tables, lambda: replica, log, nowhere, ApplyMetrics(CollectorRegistry(), ["orders"], REPLICA))
+    metrics = ApplyMetrics(CollectorRegistry(), ["orders"], REPLICA)
+    return ApplyHandler(tables, lambda: replica, log, nowhere, metrics, identity_of)
 
 
 def markers(tp: TP, start: int) -> Batch:

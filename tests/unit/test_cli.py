@@ -155,6 +155,6 @@ def test_status_writes_its_picture_whatever_else_it_writes(monkeypatch: pytest.M
     for name, arguments in {"a.svg": (), "b.svg": ("--json",)}.items():
         assert trueup_command("status", "--svg", str(tmp_path / name), *arguments).exit_code == 1
         assert (tmp_path / name).read_text(encoding="utf-8").startswith("<svg")
-    ended = trueup_command("status", "--svg", str(tmp_path / "none" / "c.svg"))
+    ended = trueup_command("status", "--svg", str(tmp_path / "a.svg" / "c.svg"))
     assert ended.exit_code == 2
     assert "cannot write" in ended.stderr

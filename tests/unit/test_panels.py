@@ -15,7 +15,7 @@ import pytest
 from tests.alerting import demo_project, registries
 from tests.unit.core.test_dashboards import DOCUMENTS
 from trueup.adapters.promtool import Promtool, find_program
-from trueup.adapters.rule_files import write_whole
+from trueup.adapters.whole_file import write_whole
 from trueup.core.alert_worlds import Series
 from trueup.core.dashboards import queries_of
 from trueup.runtime.alert_files import rules_text

@@ -46,7 +46,7 @@ def test_the_swap_fences_the_writer_and_takes_over_the_totals() -> None:
     statements = swap(MASKED, OldTable())
     taken = statements[position(statements, "INSERT INTO trueup.progress")]
     assert "token = p.token + 1" in taken
-    for column_name in ("next_offset", "applied", "rejected", "coalesced"):
+    for column_name in ("next_offset", "topic_identity", "applied", "rejected", "coalesced"):
         assert f"{column_name} = excluded.{column_name}" in taken
 
 

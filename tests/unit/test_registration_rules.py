@@ -21,7 +21,6 @@ def registrations(*tables: Table, **unread: frozenset[str]) -> Registrations:
         Replica(replica="reporting", kind="postgresql", dsn="${env:reporting_DSN}"),
         # The same database as system warehouse, under another name.
         Replica(replica="depot", kind="postgresql", dsn="${env:W}", ddl_dsn="${env:warehouse_DSN}"),
-        Replica(replica="reporting_again", kind="postgresql", dsn="${env:reporting_DSN}"),
     ]
     return Registrations(
         systems=tuple(Registered(file=f"s/{s.system}.yaml", stem=s.system, value=s) for s in systems),
@@ -64,12 +63,6 @@ def test_a_copy_must_not_be_written_into_a_captured_table(copy: dict[str, Any]) 
     problems = problems_of(registrations(table_of(replicas=[copy]), stock))
     assert [problem.file for problem in problems] == ["t/orders.yaml"]
     assert "loop" in problems[0].primary
-
-
-def test_two_replicas_with_one_dsn_are_one_database() -> None:
-    copies = [{"replica": "reporting"}, {"replica": "reporting_again"}]
-    problems = problems_of(registrations(table_of(replicas=copies)))
-    assert fields(problems) == ["replicas[1].replica"]
 
 
 def test_two_tables_of_one_name() -> None:

@@ -140,21 +140,21 @@ def test_a_host_without_workers_holds_up_everything(settings: Settings) -> None:
 def test_workers_that_do_not_answer_are_to_be_started(settings: Settings) -> None:
     (settings.state_dir / "workers").mkdir()
     for name, kind, replica in (
-        ("a", "apply", "reporting"),
+        ("apply-reporting", "apply", "reporting"),
         ("b", "capture", ""),
-        ("c", "decide", ""),
-        ("d", "verify", ""),
+        ("decide", "decide", ""),
+        ("verify", "verify", ""),
     ):
         entry = {"name": name, "kind": kind, "replica": replica, "url": f"http://{NOBODY}"}
         (settings.state_dir / "workers" / f"{name}.json").write_text(json.dumps(entry))
     found = _workers(settings, PROJECT)
     assert [(problem.next, problem.about) for problem in found.problems] == [
         ("trueup worker apply reporting", Scope(replica="reporting")),
-        ("trueup worker capture", None),
+        ("trueup worker capture --name b --metrics-port 0", None),
         ("trueup worker decide", Scope()),
         ("trueup verify --follow", None),
     ]
-    assert found.names["apply", "reporting"] == "a"
+    assert found.names["apply", "reporting"] == "apply-reporting"
 
 
 def test_a_copy_whose_replica_is_away_has_a_line_with_what_is_known() -> None:

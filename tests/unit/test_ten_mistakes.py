@@ -34,6 +34,9 @@ MISTAKES = {
     "not supported yet": Mistake(
         "orders", "version: log", "effects: [mail]", 5, "effects", "not supported yet", "remove it"
     ),
+    "in the wrong place": Mistake(
+        "orders", "version: log", "policy: prefer", 5, "policy", '"policy" does not exist', "under conflicts"
+    ),
     "check not supported yet": Mistake(
         "orders", "min: 0", "when: x", 9, "checks[0].when", "not supported yet", "remove it"
     ),

@@ -8,6 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from trueup.adapters.whole_file import write_whole
 from trueup.model.errors import Refused
 
 _WIDTH = 10_000  # no line is broken that was none before
@@ -18,14 +19,12 @@ def write_epoch(path: Path, epoch: int) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = _WIDTH
+    hint = f"make it writable, or write epoch: {epoch} there by hand; then run the command again"
     try:
         registration: Any = yaml.load(path.read_text(encoding="utf-8"))
         registration["epoch"] = epoch
         text = io.StringIO()
         yaml.dump(registration, text)
-        partial = path.with_suffix(".yaml.new")
-        partial.write_text(text.getvalue(), encoding="utf-8")
-        partial.replace(path)
     except OSError as exc:
-        hint = f"make it writable, or write epoch: {epoch} there by hand; then run the command again"
-        raise Refused(f'cannot write "{path}"', detail=exc.strerror, hint=hint) from exc
+        raise Refused(f'cannot read "{path}"', detail=exc.strerror, hint=hint) from exc
+    write_whole(path, text.getvalue(), hint)

@@ -28,9 +28,10 @@ class FakeReplica:
         self._progress: dict[tuple[str, int], Claim] = {}
         self._claimed: set[tuple[str, int]] = set()
 
-    async def claim(self, topic: str, partition: int) -> Claim:
+    async def claim(self, topic: str, partition: int, topic_identity: str) -> Claim:
         held = self._progress.get((topic, partition), Claim(0, None, dict.fromkeys(REPLICA_OUTCOMES, 0)))
-        claim = Claim(held.token + 1, held.next_offset, held.totals)
+        kept = topic_identity if held.next_offset is None else held.topic_identity or topic_identity
+        claim = Claim(held.token + 1, held.next_offset, held.totals, topic_identity=kept)
         self._progress[topic, partition] = claim
         self._claimed.add((topic, partition))
         return claim
@@ -55,7 +56,7 @@ class FakeReplica:
         if counts.total() != batch.records:
             raise BrokenInvariant(f"{counts.total()} outcomes for {batch.records} records")
         totals: Counts = {outcome: held.totals[outcome] + counts[outcome] for outcome in REPLICA_OUTCOMES}
-        self._progress[place] = Claim(held.token, batch.next_offset, totals)
+        self._progress[place] = Claim(held.token, batch.next_offset, totals, topic_identity=held.topic_identity)
         if self.crash == "after commit":
             await self._lose_connection()
         return BatchResult(dict(counts), batch.refused)

@@ -77,10 +77,18 @@ ONE_NEEDED: Final[dict[str, tuple[str, ...]]] = {"Table": ("owner", "writers")}
 # Design sections 4 to 11: fields and values that later issues bring.
 NOT_YET_FIELDS: Final[dict[str, frozenset[str]]] = {
     "System": frozenset({"heartbeat"}),
-    "Table": frozenset({"policy", "effects", "rules", "mask", "columns", "requests"}),
+    "Table": frozenset({"effects", "rules", "requests"}),
     "Check": frozenset({"rule", "when"}),
     "Copy": frozenset({"rules", "effects", "filter"}),
-    "ColumnVersion": frozenset({"policy", "prefer"}),
+}
+
+# Fields that are written in another place than people look for them.
+ELSEWHERE: Final[dict[tuple[str, str], str]] = {
+    ("Table", "policy"): "write it under conflicts",
+    ("Table", "columns"): "write it at each replica of the table",
+    ("Table", "mask"): "write it at the column of each replica: columns: {email: {from: email, mask: sha256}}",
+    ("ColumnVersion", "policy"): "write it under conflicts of the table",
+    ("ColumnVersion", "prefer"): 'write it under conflicts of the table: "policy: prefer" and "system: NAME"',
 }
 NOT_YET_VALUES: Final[frozenset[tuple[str, Any]]] = frozenset(
     {("kind", "mariadb"), ("kind", "mysql"), ("mask", "hmac")}

@@ -70,14 +70,6 @@ class KafkaConnect:
         data: dict[str, str] = _data(answer)
         return {key: value for key, value in data.items() if key != "name"}
 
-    def mistakes(self, name: str, config: Mapping[str, str]) -> list[str]:
-        """What Connect and the connector find wrong with settings. The connector logs in at the source."""
-        plugin = config["connector.class"]
-        body = {**config, "name": name}
-        report = self._json("PUT", f"/connector-plugins/{plugin}/config/validate", body)
-        values = (entry["value"] for entry in report["configs"])
-        return [f"{value['name']}: {error}" for value in values for error in value["errors"]]
-
     def put_config(self, name: str, config: Mapping[str, str]) -> None:
         """Create the connector or change its settings, which restarts its task."""
         _data(self._request("PUT", f"/connectors/{name}/config", dict(config)))
@@ -216,5 +208,5 @@ def _data(answer: httpx.Response) -> Any:
     raise Refused(
         f'"{PART}" refuses {answer.request.method} {answer.request.url.path}',
         detail=f"status {answer.status_code}: {message_of(answer)}",
-        hint="correct what Connect names; its settings for TrueUp are in infra/README.md",
+        hint='correct what Connect names; see "What Kafka and Connect must allow" in infra/README.md',
     )

@@ -1,12 +1,25 @@
-"""Kafka's exceptions as ours, by class and by their own `retriable` mark; never by message text."""
+"""Kafka's exceptions as ours, by class, code and their own `retriable` mark; never by message text."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from aiokafka import errors as kafka
+from confluent_kafka import KafkaError
 
-from trueup.model.errors import BrokenInvariant, DecodeFailed, Fenced, Stop, TopicChanged, TrueUpError, Unreachable
+from trueup.model.errors import (
+    BrokenInvariant,
+    DecodeFailed,
+    Fenced,
+    Refused,
+    Stop,
+    TopicChanged,
+    TrueUpError,
+    Unreachable,
+)
+
+PART: Final = "kafka"
+_HINT_DENIED: Final = 'see "What Kafka and Connect must allow" in infra/README.md'
 
 # A newer producer with the same transactional id exists: this process is the zombie. TransactionCoordinatorFenced is
 # about brokers and retriable; it is not among them.
@@ -25,6 +38,40 @@ _TIME: Final = (kafka.KafkaError, OSError, EOFError)
 _TOO_LARGE: Final = (kafka.MessageSizeTooLargeError, kafka.RecordTooLargeError, kafka.RecordListTooLargeError)
 
 
+_DENIED_CODES: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+    }
+)
+_INVALID_CODES: Final = frozenset(
+    {
+        KafkaError.INVALID_CONFIG,
+        KafkaError.INVALID_PARTITIONS,
+        KafkaError.INVALID_REPLICATION_FACTOR,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.TOPIC_EXCEPTION,
+    }
+)
+
+
+def from_librdkafka(error: KafkaError, servers: str, what: str) -> TrueUpError:
+    """Our error for one of confluent-kafka's, for commands.
+
+    :param what: what was asked for: 'topic "orders"'.
+    """
+    detail = f"{servers}: {error.name()}: {error.str()}"
+    if error.code() in _DENIED_CODES:
+        return Refused(f"kafka denies access to {what}", detail=detail, hint=_HINT_DENIED)
+    if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        return Refused(f"the record is too large for {what}", detail=detail, hint="raise its max.message.bytes")
+    if error.code() in _INVALID_CODES:
+        return Refused(f"kafka refuses {what}", detail=detail, hint="see the settings of the cluster and trueup.toml")
+    # Everything else is time: no broker answers, the controller moves, the request took too long.
+    return Unreachable(PART, detail=detail)
+
+
 def from_kafka(exc: BaseException, doing: str) -> TrueUpError:
     """Our error for an exception of aiokafka.
 
@@ -38,7 +85,7 @@ def from_kafka(exc: BaseException, doing: str) -> TrueUpError:
     if isinstance(exc, _TOPIC):
         return TopicChanged("a topic is not what the workers were built on", detail=detail, hint="run: trueup apply")
     if isinstance(exc, _DENIED):
-        return Stop("Kafka denies the worker access", detail=detail, hint="see the ACLs in infra/README.md")
+        return Stop("Kafka denies the worker access", detail=detail, hint=_HINT_DENIED)
     if isinstance(exc, _TOO_LARGE):
         return DecodeFailed("a record is larger than the topic allows", detail=detail, hint="raise max.message.bytes")
     if isinstance(exc, kafka.OffsetMetadataTooLargeError):
@@ -50,7 +97,7 @@ def from_kafka(exc: BaseException, doing: str) -> TrueUpError:
     if isinstance(exc, _TIME):
         # Leaders move, coordinators load, connections break, requests time out. A producer whose state is unknown is
         # thrown away by the caller, so a retry starts from the committed state.
-        return Unreachable("kafka", detail=detail)
+        return Unreachable(PART, detail=detail)
     # Not the broker's doing: tried again it would fail for ever, and look like an outage.
     return BrokenInvariant(
         "an error in the program, met while talking to Kafka", detail=detail, hint="see the traceback"

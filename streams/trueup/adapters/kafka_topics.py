@@ -15,10 +15,10 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from trueup.model.errors import Refused, TrueUpError, Unreachable
+from trueup.adapters.kafka_errors import PART, from_librdkafka
+from trueup.model.errors import Refused, Unreachable
 from trueup.model.topic import ClusterFacts, TopicFacts, TopicSpec
 
-PART: Final = "kafka"
 _TIMEOUT_S: Final = 10.0
 _PAUSE_S: Final = 0.2
 T = TypeVar("T")
@@ -26,23 +26,6 @@ T = TypeVar("T")
 _SILENT = logging.getLogger("trueup.adapters.kafka_topics.client")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False  # librdkafka reports each refused connection; we report the part once
-
-_DENIED: Final = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-    }
-)
-_INVALID: Final = frozenset(
-    {
-        KafkaError.INVALID_CONFIG,
-        KafkaError.INVALID_PARTITIONS,
-        KafkaError.INVALID_REPLICATION_FACTOR,
-        KafkaError.POLICY_VIOLATION,
-        KafkaError.TOPIC_EXCEPTION,
-    }
-)
 
 
 class KafkaTopics:
@@ -109,7 +92,7 @@ class KafkaTopics:
         end = time.monotonic() + self._timeout_s
         while name in self.describe([name]):
             if time.monotonic() > end:
-                raise Refused(f'topic "{name}" is not deleted', hint="see delete.topic.enable and the ACLs of Kafka")
+                raise Refused(f'topic "{name}" is not deleted', hint="see delete.topic.enable of the brokers")
             time.sleep(_PAUSE_S)
 
     def _configs(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -132,7 +115,7 @@ class KafkaTopics:
         except KafkaException as exc:
             if _code(exc) == none_at:
                 return None
-            raise self._foreign(exc, what) from exc
+            raise from_librdkafka(exc.args[0], self.bootstrap_servers, what) from exc
         except FutureTimeoutError as exc:
             raise Unreachable(PART, detail=self.bootstrap_servers) from exc
 
@@ -140,19 +123,7 @@ class KafkaTopics:
         try:
             return ask()
         except KafkaException as exc:
-            raise self._foreign(exc, "the request") from exc
-
-    def _foreign(self, exc: KafkaException, what: str) -> TrueUpError:
-        error = exc.args[0]
-        detail = f"{self.bootstrap_servers}: {error.name()}: {error.str()}"
-        if error.code() in _DENIED:
-            return Refused(f"kafka denies access to {what}", detail=detail, hint="see the ACLs in infra/README.md")
-        if error.code() in _INVALID:
-            return Refused(
-                f"kafka refuses {what}", detail=detail, hint="see the settings of the cluster and trueup.toml"
-            )
-        # Everything else is time: no broker answers, the controller moves, the request took too long.
-        return Unreachable(PART, detail=detail)
+            raise from_librdkafka(exc.args[0], self.bootstrap_servers, "the request") from exc
 
 
 def _code(exc: KafkaException) -> int:

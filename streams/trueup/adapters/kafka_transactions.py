@@ -16,12 +16,10 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from trueup.adapters.kafka_errors import from_kafka
 from trueup.model.errors import TrueUpError
+from trueup.model.topic import MESSAGE_BYTES_MAX
 
 _BATCH_BYTES_MAX: Final = 512 << 10  # several batches per request keep the broker's append short; arbitrary
-_REQUEST_BYTES_MAX: Final = 10 << 20  # topics are created with max.message.bytes of the same size
 _RETRY_BACKOFF_MS: Final = 20  # the KIP-890 check answers NotEnoughReplicas once per transaction; 100 ms was the tail
-
-Headers = list[tuple[str, bytes]]
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
@@ -57,7 +55,7 @@ class PartitionProducer:
             transaction_timeout_ms=transaction_timeout_ms,
             acks="all",
             max_batch_size=_BATCH_BYTES_MAX,
-            max_request_size=_REQUEST_BYTES_MAX,
+            max_request_size=MESSAGE_BYTES_MAX,
             retry_backoff_ms=_RETRY_BACKOFF_MS,
             request_timeout_ms=transaction_timeout_ms,
         )

@@ -12,6 +12,8 @@ from typing import Any, Final
 import msgspec
 import psycopg
 
+from trueup.adapters.postgres_connect import connect
+from trueup.adapters.postgres_errors import said
 from trueup.adapters.postgres_sql import bindable, quoted, source_expression, table_name, type_name
 from trueup.model.errors import Refused, Unreachable
 from trueup.model.proof import Key, KeyRange, Seen, key_of_text
@@ -43,14 +45,11 @@ class Relation(msgspec.Struct, frozen=True):
 
 
 class Side:
-    """One database under comparison. Raises Unreachable, and Refused for a table that is not as it must be."""
+    """One database under comparison. Raises Unreachable, and Refused for a DSN or a table that is not as it must be."""
 
     def __init__(self, part: str, dsn: str, relation: Relation) -> None:
         self._part, self._relation = part, relation
-        try:
-            self._connection = psycopg.connect(dsn, autocommit=True, connect_timeout=8, options=_SESSION)
-        except psycopg.OperationalError as exc:
-            raise Unreachable(part, detail=str(exc)) from exc
+        self._connection = connect(part, dsn, options=_SESSION)
 
     def position(self) -> tuple[str, str]:
         """The server's time, with its zone, and the position of its log."""
@@ -139,7 +138,7 @@ class Side:
             raise self._refused(exc) from exc
 
     def _refused(self, error: psycopg.Error) -> Refused:
-        return Refused(f'"{self._part}" cannot be compared', detail=str(error), hint="run: trueup apply")
+        return Refused(f'"{self._part}" cannot be compared', detail=said(error), hint="run: trueup apply")
 
 
 def source_relation(plan: CopyPlan, schema: str, table: str) -> Relation:

@@ -32,6 +32,9 @@ AS_OF_COLUMNS: Final = {
 }
 """Of progress: what a partition of a copy is as of. `adapters.postgres_freshness` shows them to readers."""
 
+TOPIC_COLUMN: Final = {"topic_identity": "text"}
+"""Of progress: the topic that `next_offset` counts in. One of an earlier release has none before it is claimed."""
+
 TABLES: Final[dict[str, tuple[str, ...]]] = {
     "progress": (
         f"""CREATE TABLE trueup.progress (
@@ -39,7 +42,7 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
     partition int NOT NULL,
     token bigint NOT NULL,
     next_offset bigint,
-    {" ".join(f"{name} {kind}," for name, kind in AS_OF_COLUMNS.items())}
+    {" ".join(f"{name} {kind}," for name, kind in (TOPIC_COLUMN | AS_OF_COLUMNS).items())}
     {" ".join(f"{outcome.value} bigint NOT NULL DEFAULT 0," for outcome in REPLICA_OUTCOMES)}
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (topic, partition)
@@ -130,6 +133,7 @@ TABLES: Final[dict[str, tuple[str, ...]]] = {
 PROGRESS_COLUMNS: Final = {
     **{outcome.value: "bigint NOT NULL DEFAULT 0" for outcome in REPLICA_OUTCOMES},
     **AS_OF_COLUMNS,
+    **TOPIC_COLUMN,
 }
 """Columns that came with time: a replica that was provisioned earlier gets them by `add_progress_column`."""
 

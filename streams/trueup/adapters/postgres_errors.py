@@ -125,6 +125,16 @@ def describe(error: Exception) -> str:
     return ", ".join(words)
 
 
+def said(error: psycopg.Error) -> str:
+    """What the server or the connection said, for the detail of an error of ours.
+
+    Of what psycopg says by itself only the class: its text may repeat what it was given, an address with its password.
+    """
+    if error.diag.message_primary:
+        return error.diag.message_primary
+    return str(error) if error.sqlstate or isinstance(error, psycopg.OperationalError) else type(error).__name__
+
+
 def translate(error: psycopg.Error, replica: str, target: str) -> TrueUpError:
     """The error in our words; the caller raises it `from` the foreign one."""
     match meaning_of(error):

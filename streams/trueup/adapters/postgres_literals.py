@@ -8,35 +8,34 @@ from typing import Final
 
 import psycopg
 
+from trueup.adapters.postgres_connect import Session, connect
 from trueup.adapters.postgres_sql import bindable
 from trueup.model.columns import Column
 from trueup.model.errors import Refused, Unreachable
 
-_CONNECT_TIMEOUT_S: Final = 8
 _LIMIT: Final = re.compile(r"\([0-9]+(,-?[0-9]+)?\)")
 
 
 def written_by_postgres(dsn: str, system: str, values: Mapping[Column, str]) -> dict[str, str]:
     """PostgreSQL's own text of each value, by column, as the log has it.
 
-    Raises Unreachable, and Refused for a value of another type, or one that the column would cut or round.
+    Raises Unreachable, and Refused for a value of another type, one that the column would cut or round, or a DSN that
+    cannot be read.
 
     :param system: the name people know the database by.
     """
-    found = {}
-    try:
-        with psycopg.connect(dsn, connect_timeout=_CONNECT_TIMEOUT_S, autocommit=True) as connection:
-            for column, text in values.items():
-                found[column.name] = _written(connection, column, text)
-    except psycopg.OperationalError as exc:
-        raise Unreachable(f"source {system}", detail=str(exc)) from exc
-    return found
+    part = f"source {system}"
+    with connect(part, dsn) as session:
+        try:
+            return {column.name: _written(session, column, text) for column, text in values.items()}
+        except psycopg.OperationalError as exc:
+            raise Unreachable(part, detail=str(exc)) from exc
 
 
-def _written(connection: psycopg.Connection[tuple[str, bool]], column: Column, text: str) -> str:
+def _written(session: Session, column: Column, text: str) -> str:
     # The type's name comes from the catalog by way of the truth schema, quoted where it has to be.
     try:
-        found = connection.execute(_query(column.pg_type).encode(), {"text": text}).fetchone()
+        found = session.execute(_query(column.pg_type).encode(), {"text": text}).fetchone()
     except (psycopg.DataError, psycopg.ProgrammingError) as exc:
         raise Refused(
             f'PostgreSQL does not take the value for column "{column.name}"',
@@ -44,7 +43,7 @@ def _written(connection: psycopg.Connection[tuple[str, bool]], column: Column, t
             hint=f"its type is {column.pg_type}",
         ) from exc
     assert found is not None
-    written, kept = found
+    written, kept = str(found[0]), bool(found[1])
     if not kept:
         raise Refused(
             f'column "{column.name}" cannot hold the value as it is',

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 import psycopg
 
+from trueup.adapters.postgres_connect import connect
 from trueup.adapters.postgres_errors import translate
-from trueup.model.errors import Unreachable
 from trueup.model.proof import PassState, Proof
 
 # A pass that found differences does not take back what an earlier one proved: it was true then, and its time says so.
@@ -57,14 +57,14 @@ class ProofLine(msgspec.Struct, frozen=True):
 
 
 class ProofStore:
-    """The proofs at one replica. Without its tables (`trueup apply` makes them) nothing is kept, and nothing fails."""
+    """The proofs at one replica. Without its tables (`trueup apply` makes them) nothing is kept, and nothing fails.
+
+    Raises Unreachable, and Refused for a DSN that cannot be read.
+    """
 
     def __init__(self, replica: str, dsn: str) -> None:
         self._replica = replica
-        try:
-            self._connection = psycopg.connect(dsn, autocommit=True, connect_timeout=8, options="-c TimeZone=UTC")
-        except psycopg.OperationalError as exc:
-            raise Unreachable(f"replica {replica}", detail=str(exc)) from exc
+        self._connection = connect(f"replica {replica}", dsn, options="-c TimeZone=UTC")
         with self._errors():
             row = self._connection.execute("SELECT to_regclass('trueup.proof_passes') IS NOT NULL").fetchone()
         self.keeps = row == (True,)

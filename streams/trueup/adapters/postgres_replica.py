@@ -16,15 +16,15 @@ from typing import Any, Final
 
 import msgspec
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from trueup.adapters import postgres_sql as sql
 from trueup.adapters.postgres_arrays import register_arrays
+from trueup.adapters.postgres_connect import dsn_parts
 from trueup.adapters.postgres_errors import Meaning, describe, meaning_of, translate
 from trueup.adapters.postgres_merge import Connection, Merge, Merged, Present, merge
 from trueup.adapters.postgres_writer import as_writer, merge_at_writer
-from trueup.model.errors import BrokenInvariant, DeadLetterCapReached, Fenced, Stop, TrueUpError, Unreachable
+from trueup.model.errors import BrokenInvariant, DeadLetterCapReached, Fenced, Refused, Stop, TrueUpError, Unreachable
 from trueup.model.rebuild import SHADOW_PREFIX, SHADOW_SCHEMA
 from trueup.model.write import (
     REPLICA_OUTCOMES,
@@ -87,14 +87,14 @@ class PostgresReplica:
         self._statements: dict[CopyPlan, sql.BatchStatements] = {}  # of the copies seen on it
         self._turn = asyncio.Lock()
 
-    async def claim(self, topic: str, partition: int) -> Claim:
+    async def claim(self, topic: str, partition: int, topic_identity: str) -> Claim:
         """Become the one writer of a partition: a token higher than any before, committed before it is used."""
         async with self._turn:
             connection = await self._connected()
             try:
                 async with connection.transaction():
                     await connection.execute("SET LOCAL synchronous_commit = on")
-                    row = await (await connection.execute(sql.CLAIM, (topic, partition))).fetchone()
+                    row = await (await connection.execute(sql.CLAIM, (topic, partition, topic_identity))).fetchone()
             except psycopg.Error as error:
                 raise await self._failure(error, topic) from error
             except asyncio.CancelledError:
@@ -102,9 +102,9 @@ class PostgresReplica:
                 raise
             if row is None:
                 raise BrokenInvariant("a claim returned no row")
-            token, next_offset, as_of_us, *totals = row
+            token, next_offset, as_of_us, kept, *totals = row
             self._tokens[topic, partition] = token
-            return Claim(token, next_offset, dict(zip(REPLICA_OUTCOMES, totals, strict=True)), as_of_us)
+            return Claim(token, next_offset, dict(zip(REPLICA_OUTCOMES, totals, strict=True)), as_of_us, kept)
 
     async def recorded(self, registered: CopyPlan) -> CopyPlan:
         """What the copy was made as. Raises Stop when it was never made."""
@@ -354,8 +354,11 @@ def _result(batch: ReplicaBatch, merged: Merged) -> BatchResult:
 async def connect(name: str, dsn: str, *, application_name: str) -> Connection:
     """A session with every setting its statements depend on. Raises Unreachable; Stop for an address that is none."""
     try:
-        given: dict[str, Any] = conninfo_to_dict(dsn)
-        options = [str(given.get("options") or ""), *(f"-c {key}={value}" for key, value in _SESSION.items())]
+        given = dsn_parts(f"replica {name}", dsn)
+    except Refused as refused:  # a worker's tables stop; it is no command that cannot run
+        raise Stop(refused.primary, detail=refused.detail, hint=refused.hint) from None
+    options = [given.get("options", ""), *(f"-c {key}={value}" for key, value in _SESSION.items())]
+    try:
         connection = await psycopg.AsyncConnection.connect(
             dsn,
             autocommit=True,

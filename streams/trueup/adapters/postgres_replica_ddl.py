@@ -105,12 +105,20 @@ async def find_rebuilds(
     return found
 
 
+async def instance_of(connection: Connection, replica: str) -> str:
+    """Which database this is (`postgres_sql.INSTANCE`)."""
+    try:
+        return str(await _one(connection, f"SELECT {INSTANCE}"))
+    except psycopg.Error as error:
+        raise translate(error, replica, "catalog") from error
+
+
 async def refuse_other_database(connection: Connection, replica: str, instance: str) -> None:
     """A writer and the replica of its name must be one database. Raises Refused.
 
     :param instance: of the system (`postgres_sql.INSTANCE`).
     """
-    if await _one(connection, f"SELECT {INSTANCE}") != instance:
+    if await instance_of(connection, replica) != instance:
         raise Refused(
             f'replica "{replica}" is not the database of system "{replica}"',
             detail="several systems write a table, and what the others do must get into the writer's own",

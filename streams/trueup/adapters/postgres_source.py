@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 import psycopg
 from psycopg import errors as pg
-from psycopg.conninfo import conninfo_to_dict
 
+from trueup.adapters.postgres_connect import connect
+from trueup.adapters.postgres_errors import said
 from trueup.adapters.postgres_sql import INSTANCE, literal, quoted
 from trueup.model.columns import Column
 from trueup.model.errors import Refused, TrueUpError, Unreachable
@@ -32,7 +33,6 @@ from trueup.model.source_table import (
     SourceTable,
 )
 
-_CONNECT_TIMEOUT_S: Final = 8
 # Half a minute for a command as a whole; catalog queries take milliseconds, a lock is waited for shortly.
 _SESSION: Final = (
     "-c statement_timeout=15s -c lock_timeout=5s -c search_path=pg_catalog -c application_name=trueup-apply"
@@ -114,16 +114,13 @@ def source_errors(system: str, doing: str) -> Iterator[None]:
 
 
 def _foreign(exc: psycopg.Error, system: str, doing: str) -> TrueUpError:
-    said = exc.diag.message_primary or f"{type(exc).__name__}: {exc}"
-    detail = f"{doing}: {said}"
+    detail = f"{doing}: {said(exc)}"
     if isinstance(exc, pg.InsufficientPrivilege):
         hint = "use the login that owns the tables as dsn of the system"
         return Refused(f'source "{system}" denies trueup apply a right', detail=detail, hint=hint)
     if isinstance(exc, pg.LockNotAvailable | pg.QueryCanceled):
         hint = "a transaction holds a lock: see pg_stat_activity there, then run trueup apply again"
         return Refused(f'source "{system}" kept trueup apply waiting', detail=detail, hint=hint)
-    if isinstance(exc, pg.InvalidPassword | pg.InvalidAuthorizationSpecification | pg.InvalidCatalogName):
-        return Refused(f'source "{system}" refuses the login', detail=detail, hint="correct the dsn of the system")
     # Anything that is no answer of the server, or says that it goes away: there is nobody to talk to.
     if exc.sqlstate is None or exc.sqlstate.startswith(("08", "53", "57P")):
         return Unreachable(f"source {system}", detail=detail)
@@ -134,24 +131,15 @@ def _foreign(exc: psycopg.Error, system: str, doing: str) -> TrueUpError:
     )
 
 
-def dsn_parts(system: str, dsn: str) -> dict[str, str]:
-    """A DSN taken apart. Raises Refused, without showing it."""
-    try:
-        return {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
-    except psycopg.ProgrammingError as exc:
-        hint = "write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-        raise Refused(f'dsn of system "{system}" cannot be read', hint=hint) from exc
-
-
 class PostgresSource:
-    """One connection to a source, in autocommit: each statement stands for itself and may be repeated."""
+    """One connection to a source, in autocommit: each statement stands for itself and may be repeated.
+
+    Raises Unreachable, and Refused for a DSN that cannot be read.
+    """
 
     def __init__(self, system: str, dsn: str) -> None:
         self.system = system
-        with source_errors(system, "connecting"):
-            self._connection = psycopg.connect(
-                dsn, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S, options=_SESSION
-            )
+        self._connection = connect(f"source {system}", dsn, options=_SESSION)
 
     def close(self) -> None:
         """Close the connection."""

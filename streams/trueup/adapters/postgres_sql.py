@@ -73,11 +73,14 @@ INSTANCE: Final = (
 _OUTCOME_COLUMNS: Final = ", ".join(outcome.value for outcome in REPLICA_OUTCOMES)
 
 CLAIM: Final = f"""
-INSERT INTO trueup.progress AS p (topic, partition, token) VALUES (%s, %s, 1)
+INSERT INTO trueup.progress AS p (topic, partition, token, topic_identity) VALUES (%s, %s, 1, %s)
 ON CONFLICT (topic, partition) DO UPDATE SET token = p.token + 1, updated_at = now(),
-       as_of = CASE WHEN p.next_offset IS NULL THEN NULL ELSE p.as_of END
-RETURNING token, next_offset, (extract(epoch FROM as_of) * 1000000)::bigint, {_OUTCOME_COLUMNS}"""
-"""Parameters: topic, partition. A partition that is read from its beginning is as of nothing until a marker is met."""
+       as_of = CASE WHEN p.next_offset IS NULL THEN NULL ELSE p.as_of END,
+       topic_identity = CASE WHEN p.next_offset IS NULL THEN excluded.topic_identity
+                             ELSE coalesce(p.topic_identity, excluded.topic_identity) END
+RETURNING token, next_offset, (extract(epoch FROM as_of) * 1000000)::bigint, topic_identity, {_OUTCOME_COLUMNS}"""
+"""Parameters: topic, partition, identity of the topic. A partition that is read from its beginning is as of nothing
+until a marker is met, and takes whichever topic is there; an offset keeps the topic it was counted in."""
 
 LOCK: Final = """
 SELECT token, next_offset,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from ruamel.yaml import YAML
@@ -25,14 +24,6 @@ def yaml_text(document: Mapping[str, Any], head: str) -> str:
     yaml.dump(_with_blocks(document), stream)
     comments = "".join(f"# {line}\n" for line in head.splitlines())
     return comments + stream.getvalue()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file; whoever reads it meanwhile sees the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.new")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _with_blocks(value: Any) -> Any:

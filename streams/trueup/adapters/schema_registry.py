@@ -43,7 +43,7 @@ class SchemaRegistry:
         self._request("GET", "/schemas/types")
 
     def schema_by_id(self, schema_id: int) -> dict[str, Any]:
-        """The schema as JSON data. Raises LookupError when the registry does not know the id."""
+        """The schema as JSON data. Raises LookupError when the registry has no such id, or no Avro schema under it."""
         known = self._by_id.get(schema_id)
         if known is not None:
             return known
@@ -51,9 +51,13 @@ class SchemaRegistry:
         if answer.status_code == _NOT_FOUND:
             msg = f"schema id {schema_id} is not in the registry"
             raise LookupError(msg)
-        schema: dict[str, Any] = json.loads(_data(answer)["schema"])
+        try:
+            schema = json.loads(_data(answer)["schema"])
+        except json.JSONDecodeError as exc:  # Protobuf's; any producer may frame its records with such an id
+            msg = f"schema id {schema_id} is no Avro schema"
+            raise LookupError(msg) from exc
         self._by_id[schema_id] = schema
-        return schema
+        return schema  # type: ignore[no-any-return]
 
     def latest(self, subject: str) -> tuple[int, dict[str, Any]] | None:
         """Id and schema of a subject's newest version; None: there is no such subject."""

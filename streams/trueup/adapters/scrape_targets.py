@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from trueup.adapters.whole_file import write_whole
+
 
 def targets_dir(state_dir: Path) -> Path:
     """The folder that Prometheus is pointed at, with `*.json`."""
@@ -18,11 +20,8 @@ def targets_dir(state_dir: Path) -> Path:
 
 def write_target(state_dir: Path, worker: str, address: str) -> None:
     """Say where a worker is scraped. Readers see all of it or nothing."""
-    folder = targets_dir(state_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{worker}.new"
-    partial.write_bytes(msgspec.json.encode([{"targets": [address], "labels": {"worker": worker}}]) + b"\n")
-    partial.replace(folder / f"{worker}.json")
+    targets = msgspec.json.encode([{"targets": [address], "labels": {"worker": worker}}])
+    write_whole(targets_dir(state_dir) / f"{worker}.json", targets + b"\n")
 
 
 def remove_target(state_dir: Path, worker: str) -> None:

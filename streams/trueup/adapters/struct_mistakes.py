@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from msgspec import inspect
 
-from trueup.adapters.format_words import EXAMPLES, NODE_WORDS, NOT_YET_FIELDS, NOT_YET_VALUES, ONE_NEEDED
+from trueup.adapters.format_words import ELSEWHERE, EXAMPLES, NODE_WORDS, NOT_YET_FIELDS, NOT_YET_VALUES, ONE_NEEDED
 from trueup.model.problem import FieldPath, Problem
 
 _Mistake = tuple[FieldPath, str, str]
@@ -108,6 +108,8 @@ def _walk_struct(struct: inspect.StructType, value: object, path: FieldPath) -> 
                 f'field "{key}" of {node} is not supported yet',
                 "remove it; this version cannot obey it",
             )
+        elif (place := ELSEWHERE.get((struct.cls.__name__, key))) is not None:
+            yield here, f'field "{key}" does not exist in {node}', place
         else:
             close = nearest(key, [name for name in fields if name not in value])
             meant.add(close)

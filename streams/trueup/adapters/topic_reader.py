@@ -26,9 +26,10 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from trueup.adapters.kafka_errors import from_kafka
-from trueup.model.errors import Unreachable
+from trueup.adapters.kafka_errors import PART, from_kafka, from_librdkafka
+from trueup.model.errors import TrueUpError, Unreachable
 from trueup.model.event import LogRecord
+from trueup.model.topic import MESSAGE_BYTES_MAX
 
 _TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.3
@@ -51,7 +52,7 @@ class TopicReader:
         try:
             found = self._admin.list_topics(timeout=_TIMEOUT_S).topics
         except KafkaException as exc:
-            raise Unreachable("kafka", detail=f"{self._servers}: {exc.args[0].str()}") from exc
+            raise self._error(exc.args[0], "its topics") from exc
         return {topic: len(found[topic].partitions) for topic in topics if topic in found}
 
     def ends(self, topics: list[str]) -> dict[tuple[str, int], int]:
@@ -76,9 +77,9 @@ class TopicReader:
             )
             return {(tp.topic, tp.partition): answer.result(_TIMEOUT_S).offset for tp, answer in answers.items()}
         except KafkaException as exc:
-            raise Unreachable("kafka", detail=f"{self._servers}: {exc.args[0].str()}") from exc
+            raise self._error(exc.args[0], "the ends of topics") from exc
         except FutureTimeoutError as exc:  # the leader of one partition may be silent while the others answer
-            raise Unreachable("kafka", detail=f"{self._servers}: no answer within {_TIMEOUT_S:.0f} s") from exc
+            raise Unreachable(PART, detail=f"{self._servers}: no answer within {_TIMEOUT_S:.0f} s") from exc
 
     def committed(self, group: str, topics: list[str]) -> dict[tuple[str, int], tuple[int, str]]:
         """A group's committed offsets with their metadata; partitions never committed are absent."""
@@ -135,31 +136,37 @@ class TopicReader:
                 if any(message.error() is None for message in messages):
                     deadline = time.monotonic() + _TIMEOUT_S
                 elif open_partitions and time.monotonic() > deadline:
-                    raise Unreachable("kafka", detail=f"{self._servers}: {topic} was not read to its end{why}")
+                    raise Unreachable(PART, detail=f"{self._servers}: {topic} was not read to its end{why}")
         finally:
             consumer.close()
 
     def write(self, record: LogRecord) -> int:
-        """Appends one record to the partition it names, and says at which offset. Raises Unreachable."""
-        producer = Producer({"bootstrap.servers": self._servers, "acks": "all"}, logger=_SILENT)
-        offsets: list[int] = []
-
-        def delivered(error: Any, message: Any) -> None:
-            if error is None:
-                offsets.append(message.offset())
-
-        producer.produce(
-            record.topic,
-            record.value,
-            record.key,
-            record.partition,
-            headers=[(k, v) for k, v in record.headers],
-            on_delivery=delivered,
-        )
+        """Appends one record to the partition it names, and says at which offset. Raises Unreachable; Refused where the
+        login may not write there, or the record is too large."""
+        settings = {"bootstrap.servers": self._servers, "acks": "all", "message.max.bytes": MESSAGE_BYTES_MAX}
+        producer = Producer(settings, logger=_SILENT)
+        answers: list[tuple[KafkaError | None, int]] = []
+        try:
+            producer.produce(
+                record.topic,
+                record.value,
+                record.key,
+                record.partition,
+                headers=[(k, v) for k, v in record.headers],
+                on_delivery=lambda error, message: answers.append((error, message.offset() or 0)),
+            )
+        except KafkaException as exc:
+            raise self._error(exc.args[0], f'topic "{record.topic}"') from exc
         producer.flush(_TIMEOUT_S)
-        if not offsets:
-            raise Unreachable("kafka", detail=f"{self._servers}: the record was not acknowledged")
-        return offsets[0]
+        if not answers:
+            raise Unreachable(PART, detail=f"{self._servers}: the record was not acknowledged")
+        error, offset = answers[0]
+        if error is not None:
+            raise self._error(error, f'topic "{record.topic}"')
+        return offset
+
+    def _error(self, error: KafkaError, what: str) -> TrueUpError:
+        return from_librdkafka(error, self._servers, what)
 
 
 def _next_of(consumer: Consumer) -> list[Message]:

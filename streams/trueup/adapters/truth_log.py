@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import for_code
 from aiokafka.structs import TopicPartition
 
 from trueup.adapters.kafka_consumer import log_records, stop_consumer
@@ -95,6 +96,8 @@ class TruthLog:
         assert self._admin is not None
         try:
             (found,) = await self._admin.describe_topics([topic])
+            if (code := found["error_code"]) != 0:  # the client hands it on with no partitions, and says nothing
+                raise for_code(code)(topic)
         except Exception as exc:
             raise from_kafka(exc, f"looking at topic {topic}") from exc
         return len(found["partitions"])

@@ -1,18 +1,22 @@
 """The local store of a truth table partition: RocksDB, holding version and content hash by key, and how far it is.
 
 A cache of the truth topic, nothing more: lost or stale, it is brought up to date from there before anything is decided.
+One that is damaged is forgotten, so that it only delays.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+import structlog
+from rocksdict import AccessType, BlockBasedOptions, Cache, DbClosedError, Options, Rdict, WriteBatch
 
 from trueup.model.decision import HASH_BYTES, Held
+from trueup.model.errors import BrokenInvariant
 from trueup.model.version import VERSION_BYTES, Version
 
 # Faust's own default is 2 GiB of block cache per table and partition; one small cache is shared by all of a process.
@@ -23,6 +27,8 @@ _POSITION: Final = b"p"
 _IDENTITY: Final = b"i"
 _HASH_END: Final = VERSION_BYTES + HASH_BYTES
 _REFUSED_END: Final = _HASH_END + 8
+
+log = structlog.get_logger("trueup.decide")
 
 
 class TruthStore:
@@ -37,12 +43,37 @@ class TruthStore:
         self.path = path
         self._identity = identity
         self._db = self._open()
-        if self._db.get(_IDENTITY) != identity:
+        with self._undamaged():
+            is_its_own = self._db.get(_IDENTITY) == identity
+        if not is_its_own:
             self.discard()
 
     def _open(self) -> Rdict:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        return Rdict(str(self.path), options=_options(), access_type=AccessType.read_write())
+        try:
+            return Rdict(str(self.path), options=_options(), access_type=AccessType.read_write())
+        except Exception as exc:
+            if not _is_damage(exc):
+                raise  # another process holds it, or the disk is full: that passes, or a person has to see it
+            log.warning("a local store is damaged and is read back from its topic", path=str(self.path), error=str(exc))
+            shutil.rmtree(self.path)
+            return Rdict(str(self.path), options=_options(), access_type=AccessType.read_write())
+
+    @contextmanager
+    def _undamaged(self) -> Iterator[None]:
+        """RocksDB looks at blocks when they are read. The next owner must not meet the same one again."""
+        try:
+            yield
+        except Exception as exc:
+            if not _is_damage(exc):
+                raise
+            self._db.close()
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise BrokenInvariant(
+                "the local store of a truth partition is damaged",
+                detail=f"{self.path}: {exc}",
+                hint="the worker ends; it was forgotten, and is read back from the truth topic",
+            ) from exc
 
     def discard(self) -> None:
         """Forgets everything; the truth topic has it."""
@@ -54,23 +85,28 @@ class TruthStore:
     @property
     def position(self) -> int:
         """The offset of the truth topic up to which the store is complete."""
-        raw = self._db.get(_POSITION)
+        with self._undamaged():
+            raw: Any = self._db.get(_POSITION)
         return 0 if raw is None else int.from_bytes(raw, "big")
 
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, Held]:
-        """What is held of each key; keys never seen are absent."""
+        """What is held of each key; keys never seen are absent. Raises BrokenInvariant where it is damaged."""
         asked = list(keys)
-        found: Any = self._db.get([_KEY_PREFIX + key for key in asked])
+        with self._undamaged():
+            found: Any = self._db.get([_KEY_PREFIX + key for key in asked])
         return {key: held_of(raw) for key, raw in zip(asked, found, strict=True) if raw is not None}
 
     def scan(self, after: bytes | None, keys_max: int) -> list[tuple[bytes, Held]]:
         """What is held of the keys behind `after`, in the order of their bytes; fewer than `keys_max` at the end."""
         found: list[tuple[bytes, Held]] = []
-        entries: Any = self._db.iter()
-        entries.seek(_KEY_PREFIX if after is None else _KEY_PREFIX + after + b"\0")
-        while len(found) < keys_max and entries.valid() and (key := entries.key()).startswith(_KEY_PREFIX):
-            found.append((key[len(_KEY_PREFIX) :], held_of(entries.value())))
-            entries.next()
+        with self._undamaged():
+            entries: Any = self._db.iter()
+            entries.seek(_KEY_PREFIX if after is None else _KEY_PREFIX + after + b"\0")
+            while len(found) < keys_max and entries.valid() and (key := entries.key()).startswith(_KEY_PREFIX):
+                found.append((key[len(_KEY_PREFIX) :], held_of(entries.value())))
+                entries.next()
+            if len(found) < keys_max:
+                entries.status()  # an iterator that meets damage ends like one that came to the end
         return found
 
     def put_many(self, changes: Mapping[bytes, bytes], position: int) -> None:
@@ -82,7 +118,13 @@ class TruthStore:
         self._db.write(batch)
 
     def close(self) -> None:
-        self._db.close()
+        with suppress(DbClosedError):  # a damaged one is closed already
+            self._db.close()
+
+
+def _is_damage(exc: Exception) -> bool:
+    """RocksDB's status stands in front of its text; its client has no classes for it."""
+    return str(exc).startswith(("Corruption:", "IO error: No such file"))
 
 
 def bytes_of(held: Held) -> bytes:

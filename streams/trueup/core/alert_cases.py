@@ -86,7 +86,7 @@ def copies(project: Project) -> list[Subject]:
             budget_of(window_of(table, copy).objective),
         )
         for table in project.tables.values()
-        for copy in table.replicas
+        for copy in table.copies
     ]
 
 

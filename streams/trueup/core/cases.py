@@ -14,8 +14,6 @@ those of the changes. Who writes cases down is `runtime.case_table`.
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 
 from trueup.core.row_json import RowJson
@@ -24,7 +22,6 @@ from trueup.model.decision import DELETED_HASH, Escalate, Held, Outcome, Skip, T
 from trueup.model.event import LogRecord
 from trueup.model.version import Version, epoch_of, place_of, split_version
 
-CASE_BYTES_MAX: Final = 9 << 20  # below max.message.bytes
 _decode = msgspec.json.Decoder(Case).decode
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from trueup.core.decode import EPOCH_HEADER
 from trueup.model.registration import System, Table, duration_ms
+from trueup.model.topic import MESSAGE_BYTES_MAX
 
 SCHEMA: Final = "trueup"  # of our own tables in the source
 HEARTBEAT_TABLE: Final = f"{SCHEMA}.heartbeat"
@@ -23,7 +24,6 @@ SIGNAL_TABLE: Final = f"{SCHEMA}.signal"
 FILLS_TABLE: Final = f"{SCHEMA}.fills"
 
 EPOCH_SETTING: Final = "transforms.epoch.value.literal"
-MESSAGE_BYTES_MAX: Final = 10 * 1024 * 1024  # one row, twice (before and after); the topics are made for the same
 _PASSWORD: Final = "database.password"  # noqa: S105 - the name of a setting
 _HEARTBEAT_QUERY: Final = "heartbeat.action.query"
 _NOTIFICATION_CHANNELS: Final = "notification.enabled.channels"

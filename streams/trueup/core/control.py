@@ -18,12 +18,11 @@ from typing import Final
 
 import msgspec
 
-from trueup.core.decode import EPOCH_HEADER
+from trueup.core.decode import EPOCH_HEADER, epoch_of_headers
 from trueup.core.ordering import Guard
 from trueup.model.case import CaseDecision
 from trueup.model.decision import Outcome, Reject, Skip
 from trueup.model.event import LogRecord, Position
-from trueup.model.version import EPOCH_MAX
 
 CONTROL_HEADER: Final = "trueup.control"
 PROOF_HEADER: Final = "trueup.proof"
@@ -34,6 +33,7 @@ TRUNCATE: Final = b"truncate"
 DECISION: Final = b"decision"
 STAGE: Final = "control"
 _NUMBERS: Final = 3
+_DIGITS_MAX: Final = 19  # int() refuses thousands
 _decode_decision = msgspec.json.Decoder(CaseDecision).decode
 
 
@@ -132,7 +132,7 @@ def decision_in(record: LogRecord) -> CaseDecision | None:
     if not is_control(record) or record.key is None:
         return None
     try:
-        return _decode_decision(dict(record.headers).get(DECISION_HEADER, b""))
+        return _decode_decision(dict(record.headers).get(DECISION_HEADER) or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
@@ -164,13 +164,13 @@ def order_of(record: LogRecord, guard: Guard, identity: bytes) -> Sweep | Trunca
     :param guard: knows the newest epoch that began before this record.
     """
     headers = dict(record.headers)
-    kind, epoch = headers.get(CONTROL_HEADER), _epoch(headers.get(EPOCH_HEADER, b""))
+    kind, epoch = headers.get(CONTROL_HEADER), epoch_of_headers(record)
     keyed = record.key is not None
     if kind == TRUNCATE and epoch is not None and not keyed:
         return _truncate_of(record, headers, epoch, guard, identity)
     if epoch is None or kind != (DECISION if keyed else SWEEP):
         return _forged("it orders nothing that is known")
-    content = (record.key, headers.get(DECISION_HEADER, b"")) if record.key is not None else ()
+    content = (record.key, headers.get(DECISION_HEADER) or b"") if record.key is not None else ()
     if headers.get(PROOF_HEADER) != proof_of(record.topic, record.partition, epoch, identity, *content):
         return _forged("it was not written for this topic and partition")
     if epoch < guard.epoch:
@@ -186,10 +186,10 @@ def order_of(record: LogRecord, guard: Guard, identity: bytes) -> Sweep | Trunca
 def _truncate_of(
     record: LogRecord, headers: Mapping[str, bytes], epoch: int, guard: Guard, identity: bytes
 ) -> Truncate | Skip | Reject:
-    where = headers.get(POSITION_HEADER, b"")
+    where = headers.get(POSITION_HEADER) or b""
     proof = proof_of(record.topic, record.partition, epoch, b"\0".join((identity, TRUNCATE, where)))
     numbers = where.split(b"/")
-    if headers.get(PROOF_HEADER) != proof or len(numbers) != _NUMBERS or not all(n.isdigit() for n in numbers):
+    if headers.get(PROOF_HEADER) != proof or len(numbers) != _NUMBERS or not all(map(_is_number, numbers)):
         return _forged("it was not written for this topic and partition")
     commit, change, time_us = map(int, numbers)
     position = Position(commit, change)
@@ -200,11 +200,8 @@ def _truncate_of(
     return Truncate(epoch, record.offset, time_us, position)
 
 
-def _epoch(text: bytes) -> int | None:
-    if not text.isdigit() or len(text) > len(str(EPOCH_MAX)):
-        return None
-    epoch = int(text)
-    return epoch if epoch <= EPOCH_MAX else None
+def _is_number(text: bytes) -> bool:
+    return text.isdigit() and len(text) <= _DIGITS_MAX and int(text) < 1 << 63
 
 
 def _forged(why: str) -> Reject:
@@ -212,5 +209,5 @@ def _forged(why: str) -> Reject:
         STAGE,
         "ControlForged",
         f"a control record is not obeyed: {why}",
-        "see who else may write to the capture topic: its ACLs are in infra/README.md",
+        'see who else may write to the capture topic: "What Kafka and Connect must allow" in infra/README.md',
     )

@@ -149,4 +149,4 @@ def _next_of_stuck(look: CopyLook, workers: Mapping[tuple[str, str], str]) -> st
     if look.to_decide:
         return f"see the log of worker {decide}"
     # Nothing waits, and no heartbeat arrives: whether the copy is right is all that can be asked.
-    return f"trueup verify {look.table} --replica {look.replica}"
+    return f"trueup verify {look.table}"

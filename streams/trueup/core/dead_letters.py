@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from trueup.core.decode import EPOCH_HEADER, REPLAY_HEADER
+from trueup.core.decode import REPLAY_HEADER, epoch_of_headers
 from trueup.model.event import LogRecord
 from trueup.model.version import Version, place_of
 
@@ -39,8 +39,9 @@ def entry_of(table: str, record: LogRecord, newest: Version | None) -> DeadLette
 
     :param newest: the version the truth holds of the key: a later applied change supersedes the letter.
     """
-    headers = {name: value.decode("utf-8", "replace") for name, value in record.headers}
-    offset, epoch = int(headers["trueup.offset"]), int(headers.get(EPOCH_HEADER, "0"))
+    # The original's headers are among them, and foreign producers write what they like.
+    headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
+    offset, epoch = int(headers["trueup.offset"]), epoch_of_headers(record) or 0
     return DeadLetterEntry(
         id=f"{table}/{record.partition}/{record.offset}",
         table=table,

@@ -42,11 +42,14 @@ def schema_ids(records: Iterable[LogRecord]) -> set[int]:
 class EnvelopeDecoder:
     """Decodes the envelopes of one writer schema.
 
-    :param writer: the Avro schema as JSON data, as the registry has it.
+    :param writer: the Avro schema as JSON data, as the registry has it: whatever its id may stand for.
     :raises ValueError: the schema is no Debezium envelope.
     """
 
-    def __init__(self, writer: dict[str, Any]) -> None:
+    def __init__(self, writer: Any) -> None:
+        if not isinstance(writer, dict):  # "string", a union: any producer may frame its records with such an id
+            msg = "the schema is no record, so no Debezium envelope"
+            raise ValueError(msg)
         fields = {field["name"]: field for field in writer.get("fields", ())}
         missing = {"before", "after", "source", "op"} - fields.keys()
         if "source" in fields:
@@ -56,7 +59,11 @@ class EnvelopeDecoder:
         if missing:
             msg = f'schema "{writer.get("name")}" is no Debezium envelope: it lacks {", ".join(sorted(missing))}'
             raise ValueError(msg)
-        self._writer: Schema = fastavro.parse_schema(writer)
+        try:
+            self._writer: Schema = fastavro.parse_schema(writer)
+        except Exception as exc:
+            msg = f"the schema cannot be read: {type(exc).__name__}"
+            raise ValueError(msg) from exc
         self.row_schema = _row_of(fields["before"]["type"])
         self.row_fields: tuple[str, ...] = tuple(field["name"] for field in self.row_schema["fields"])
 

@@ -31,6 +31,7 @@ from trueup.model.decision import Again, Apply, Decision, Escalate, Held, Outcom
 from trueup.model.event import ChangeEvent, Ignorable, LogRecord, Op
 from trueup.model.registration import ColumnVersion, Table, duration_ms
 from trueup.model.rule_function import RuleFunction
+from trueup.model.topic import PAYLOAD_BYTES_MAX
 from trueup.model.version import Version, epoch_of, make_version, offset_of, rank_in
 
 _NEVER_TOASTED: Final = frozenset({"int", "long", "boolean", "float", "double"})
@@ -355,7 +356,7 @@ def _in_case(
         case = cases.opened(plan.table.table, record, why, held, image, plan.decide_within_us)
     else:
         case = cases.with_image(waiting, image, why, several=several)
-    if len(cases.encode_case(case)) > cases.CASE_BYTES_MAX:
+    if len(cases.encode_case(case)) > PAYLOAD_BYTES_MAX:
         reason = f"{why.reason}; the images are too large for a case"
         return Reject(why.stage, "CaseTooLarge", reason, "decide which is right and write it at the owner")
     batch.cases[record.key or b""] = case

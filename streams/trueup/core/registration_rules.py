@@ -40,8 +40,9 @@ def problems_of(registrations: Registrations, functions: Mapping[str, RuleFuncti
         if functions is not None:
             problems += function_problems(table, functions)
     problems += _double_names(registrations)
+    problems += _double_databases(registrations.replicas)
     problems += _double_sources(registrations.tables)
-    problems += _double_targets(registrations.tables, replicas)
+    problems += _double_targets(registrations.tables)
     problems += _loops(registrations.tables, systems, replicas)
     return problems
 
@@ -122,6 +123,25 @@ def _double_names(registrations: Registrations) -> Iterator[Problem]:
             )
 
 
+def _double_databases(replicas: tuple[Registered[Replica], ...]) -> Iterator[Problem]:
+    """Progress, recorded copies and windows are kept once in a database, by table: of two replicas that are one
+    database each would fence, replace and delete what is the other's. Two variables that lead to one database:
+    `runtime.replica_steps`.
+    """
+    first: dict[str, Registered[Replica]] = {}
+    for entry in replicas:
+        name, earlier = entry.value.replica, first.setdefault(entry.value.dsn, entry)
+        if earlier.value.replica != name:
+            # The text is not repeated: it may hold a password.
+            yield Problem(
+                file=entry.file,
+                path=("dsn",),
+                primary=f'replica "{name}" is the same database as replica "{earlier.value.replica}"',
+                hint="one replica per database: tables for both can be registered under one replica name; "
+                f"the other is in {earlier.file}",
+            )
+
+
 def _double_sources(tables: tuple[Registered[Table], ...]) -> Iterator[Problem]:
     first: dict[tuple[str, str], Registered[Table]] = {}
     for entry in tables:
@@ -147,14 +167,11 @@ def _target_path(index: int, copy: Copy) -> FieldPath:
     return ("replicas", index, "replica" if copy.table is None else "table")
 
 
-def _double_targets(tables: tuple[Registered[Table], ...], replicas: dict[str, Replica]) -> Iterator[Problem]:
+def _double_targets(tables: tuple[Registered[Table], ...]) -> Iterator[Problem]:
     first: dict[tuple[str, str], tuple[Registered[Table], int]] = {}
     for entry, index, copy in _copies(tables):
         target = entry.value.target_of(copy)
-        replica = replicas.get(copy.replica)
-        # Two replicas with one DSN are one database.
-        database = copy.replica if replica is None else replica.dsn
-        earlier, earlier_index = first.setdefault((database, target), (entry, index))
+        earlier, earlier_index = first.setdefault((copy.replica, target), (entry, index))
         if (earlier, earlier_index) != (entry, index):
             yield Problem(
                 file=entry.file,

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from trueup.core.case_view import CaseCounts
+from trueup.core.verify import cure_of
+from trueup.model.registration import Table
 
 _ITS_LOG = "see its log"  # what a worker says of an error without a hint (`runtime.watchdog`)
 
@@ -110,10 +112,10 @@ def case_problems(table: str, found: CaseCounts) -> list[Problem]:
     return [Problem(what=f"{found.open} open case{plural} of {table}{overdue}", next="trueup cases list")]
 
 
-def difference_problems(table: str, replica: str, differing_keys: int) -> list[Problem]:
+def difference_problems(table: Table, replica: str, differing_keys: int) -> list[Problem]:
     """What the last complete comparison found."""
     if not differing_keys:
         return []
     keys = "1 key" if differing_keys == 1 else f"{differing_keys} keys"
-    cure = f"trueup repair {table} --replica {replica} --dry-run"
-    return [Problem(what=f"{keys} of {table} at {replica} differ from the owner", next=cure)]
+    what = f"{keys} of {table.table} at {replica} differ from the owner"
+    return [Problem(what=what, next=cure_of(table, replica))]

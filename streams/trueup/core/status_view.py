@@ -14,9 +14,6 @@ from trueup.core.copy_state import FINDINGS, RANK, CopyLook, CopyState, copy_sta
 from trueup.core.status_problems import Problem
 
 _BUCKET = re.compile(r'trueup_convergence_seconds_bucket\{le="([^"]+)",replica="([^"]*)",table="([^"]*)"\} (\S+)')
-_BUCKET_OTHER_ORDER = re.compile(
-    r'trueup_convergence_seconds_bucket\{table="([^"]*)",replica="([^"]*)",le="([^"]+)"\} (\S+)'
-)
 
 
 class Filling(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,8 +124,6 @@ def quantiles(metrics_text: str) -> dict[tuple[str, str], tuple[float | None, fl
     """p50 and p99 of convergence by (table, replica), in seconds, from a worker's /metrics."""
     buckets: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for bound, replica, table, count in _BUCKET.findall(metrics_text):
-        buckets.setdefault((table, replica), []).append((float(bound.replace("+Inf", "inf")), float(count)))
-    for table, replica, bound, count in _BUCKET_OTHER_ORDER.findall(metrics_text):
         buckets.setdefault((table, replica), []).append((float(bound.replace("+Inf", "inf")), float(count)))
     return {key: (quantile(series, 0.5), quantile(series, 0.99)) for key, series in buckets.items()}
 

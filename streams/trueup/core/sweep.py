@@ -6,13 +6,14 @@ is there at the source, only its content cannot be used. `core.control` says whe
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable
 
 from trueup.core.conflicts import again
-from trueup.core.control import CONTROL_HEADER, Sweep
-from trueup.core.decode import EPOCH_HEADER
+from trueup.core.control import Sweep, is_control
+from trueup.core.decode import epoch_of_headers
 from trueup.core.route import row_gone
 from trueup.model.decision import DELETED_HASH, Held, TruthRecord
+from trueup.model.event import LogRecord
 from trueup.model.version import RANK_MIN, Version, epoch_of, make_version, rank_in
 
 
@@ -51,8 +52,7 @@ def restored(key: bytes, held: Held, sweep: Sweep) -> TruthRecord:
     return again(key, held, held.record, version, sweep.time_us, None)
 
 
-def brought_by_letter(key: bytes | None, headers: Mapping[str, bytes], epoch: int) -> bool:
+def brought_by_letter(letter: LogRecord, epoch: int) -> bool:
     """Whether a dead letter says that its key was brought in this epoch."""
-    text = headers.get(EPOCH_HEADER, b"")
-    is_change = CONTROL_HEADER not in headers  # a control record that was refused has a key, and brought nothing
-    return key is not None and is_change and text.isdigit() and int(text) == epoch
+    is_change = not is_control(letter)  # a control record that was refused has a key, and brought nothing
+    return letter.key is not None and is_change and epoch_of_headers(letter) == epoch

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from trueup.core.connector_config import MESSAGE_BYTES_MAX, heartbeat_topic, housekeeping_topics, notification_topic
+from trueup.core.connector_config import heartbeat_topic, housekeeping_topics, notification_topic
 from trueup.model.errors import Refused, TopicChanged
 from trueup.model.registration import Table
 from trueup.model.settings import Settings
-from trueup.model.topic import ClusterFacts, TopicFacts, TopicSpec
+from trueup.model.topic import MESSAGE_BYTES_MAX, ClusterFacts, TopicFacts, TopicSpec
 
 _REPLICATION_FACTOR_MAX: Final = 3
 _DAY_MS: Final = 24 * 3_600_000

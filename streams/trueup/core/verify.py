@@ -14,6 +14,7 @@ import msgspec
 
 from trueup.core.suspects import Suspect
 from trueup.model.proof import Difference, Finding, Seen
+from trueup.model.registration import Table
 
 KEYS_SHOWN_MAX: Final = 20
 
@@ -71,6 +72,13 @@ def _hash(seen: Seen | None) -> str | None:
 def counted_kinds(findings: Sequence[Finding]) -> dict[Difference, int]:
     """How many findings are of each kind; every kind is there."""
     return {kind: sum(finding.kind is kind for finding in findings) for kind in Difference}
+
+
+def cure_of(table: Table, replica: str) -> str:
+    """The next command where a copy differs. What several systems write is no copy: nothing but they may mend it."""
+    if replica in table.writers:
+        return f'trueup cases list --table {table.table}; then "Two writers of a table differ" in infra/README.md'
+    return f"trueup repair {table.table} --replica {replica} --dry-run"
 
 
 def captured_key_text(key: bytes, columns: tuple[str, ...]) -> str | None:

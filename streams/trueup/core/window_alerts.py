@@ -67,7 +67,7 @@ def window_groups(project: Project, scrape_s: float) -> list[RuleGroup]:
 def _registered(project: Project) -> Iterator[Rule]:
     """Registrations as series, so that one rule serves all copies."""
     for table in project.tables.values():
-        for copy in table.replicas:
+        for copy in table.copies:
             window, labels = window_of(table, copy), {"table": table.table, "replica": copy.replica}
             yield Recording(record=WINDOW, expr=f"vector({within_s(window):g})", labels=labels)
             yield Recording(record=BUDGET, expr=f"vector({budget_of(window.objective):g})", labels=labels)

@@ -28,7 +28,7 @@ def within_s(window: Window) -> float:
 
 def edges_of(project: Project) -> tuple[float, ...]:
     """The windows of all copies, seconds, rising."""
-    copies = ((table, copy) for table in project.tables.values() for copy in table.replicas)
+    copies = ((table, copy) for table in project.tables.values() for copy in table.copies)
     return tuple(sorted({within_s(window_of(table, copy)) for table, copy in copies}))
 
 

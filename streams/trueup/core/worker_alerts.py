@@ -16,7 +16,6 @@ _MISSING_S: Final = 30  # a killed worker is back after some 10 s
 _NOT_READY_S: Final = 300
 _OUTAGE_S: Final = 120
 _RESTARTS_MAX: Final = 3
-_WORKER: Final = "job, instance"
 _NAMED: Final = "and on (job, instance) trueup_worker_info"
 _WHO: Final = 'worker at "{{ $labels.instance }}"'
 

@@ -71,7 +71,7 @@ def demo(options: DemoOptions) -> bool:
             _tell(performance, summary, as_json=options.json)  # 3
         finally:
             held = summary is not None and summary.held
-            _leave(folder, performance, steps, keep=options.keep, remove=held)  # 4
+            _leave(folder, performance, steps, options, remove=held)  # 4
     if not summary.held:
         for check in performance.checks.failed:
             steps.say(f"not held: {check.claim}")
@@ -130,13 +130,15 @@ def _tell(performance: Performance, summary: Summary, *, as_json: bool) -> None:
     console.print(summary_view(summary))
 
 
-def _leave(folder: DemoFolder, performance: Performance | None, steps: Steps, *, keep: bool, remove: bool) -> None:
+def _leave(
+    folder: DemoFolder, performance: Performance | None, steps: Steps, options: DemoOptions, *, remove: bool
+) -> None:
     """Stop everything, or say what goes on running."""
     if performance is not None:
         performance.close()
-    if keep and performance is not None:
+    if options.keep and performance is not None:
         performance.workers.release()
-        _say_how_to_go_on(folder, performance)
+        _say_how_to_go_on(folder, performance, as_json=options.json)
         return
     steps.say("stopping")
     if performance is not None:
@@ -147,8 +149,8 @@ def _leave(folder: DemoFolder, performance: Performance | None, steps: Steps, *,
         LocalStack.at(folder.stack.state_dir).down()
 
 
-def _say_how_to_go_on(folder: DemoFolder, performance: Performance) -> None:
-    """Name addresses, and commands to try."""
+def _say_how_to_go_on(folder: DemoFolder, performance: Performance, *, as_json: bool) -> None:
+    """Name addresses, and commands to try; on stderr where JSON alone is on stdout."""
     addresses = LocalStack(folder.stack).addresses()
     lines = [
         f"Kafka     {addresses.bootstrap_servers}",
@@ -166,7 +168,7 @@ def _say_how_to_go_on(folder: DemoFolder, performance: Performance) -> None:
         f"kill {' '.join(map(str, performance.workers.pids()))}   # the workers, when you have seen enough",
         "trueup stack down --purge",
     ]
-    typer.echo("\n".join(lines))
+    typer.echo("\n".join(lines), err=as_json)
 
 
 @contextmanager

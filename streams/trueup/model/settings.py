@@ -26,14 +26,9 @@ class KafkaSettings(_Section, frozen=True):
 
 
 class ConnectSettings(_Section, frozen=True):
-    """Kafka Connect's REST address. Override: TRUEUP_CONNECT_URL.
-
-    `password_reference` is what Connect's config provider resolves to the capture role's password, with {system} in the
-    place of the system's name; empty: the file the local stack wrote.
-    """
+    """Kafka Connect's REST address. Override: TRUEUP_CONNECT_URL."""
 
     url: str = "http://127.0.0.1:29010"
-    password_reference: str = ""
 
 
 class RegistrySettings(_Section, frozen=True):

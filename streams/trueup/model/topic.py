@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+MESSAGE_BYTES_MAX: Final = 10 << 20  # of a record, in every topic: a row twice (before and after), with room
+PAYLOAD_BYTES_MAX: Final = 9 << 20  # of a value that TrueUp makes of one: what is around it has room beside it
 
 
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -164,12 +164,14 @@ class Claim(msgspec.Struct, frozen=True):
 
     :param next_offset: where reading has to start; None: from the beginning of the partition.
     :param as_of_us: what the partition of the copy is as of; None when it is not known, as before its first filling.
+    :param topic_identity: of the topic that `next_offset` counts in.
     """
 
     token: int
     next_offset: int | None
     totals: Counts
     as_of_us: int | None = None
+    topic_identity: str = ""
 
 
 class BatchResult(msgspec.Struct, frozen=True):
@@ -192,8 +194,12 @@ class CopyReplaced(TransientReplica):
 class Replica(Protocol):
     """The seam to a replica: `adapters.postgres_replica`, and `adapters.fakes` in memory."""
 
-    async def claim(self, topic: str, partition: int) -> Claim:
-        """Become the one writer of a partition; whoever wrote it before is fenced."""
+    async def claim(self, topic: str, partition: int, topic_identity: str) -> Claim:
+        """Become the one writer of a partition; whoever wrote it before is fenced.
+
+        :param topic_identity: which topic has this name now. It is kept where none is kept yet and where reading starts
+            from the beginning; else the kept one stays.
+        """
         ...
 
     async def recorded(self, registered: CopyPlan) -> CopyPlan:

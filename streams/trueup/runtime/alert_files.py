@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from trueup.adapters.promtool import Promtool
-from trueup.adapters.rule_files import write_whole, yaml_text
+from trueup.adapters.rule_files import yaml_text
+from trueup.adapters.whole_file import write_whole
 from trueup.core.alert_rules import RUNBOOKS, SCRAPE_S, rule_document, rule_groups
 from trueup.core.alert_tests import test_document
 from trueup.model.alerting import RuleGroup

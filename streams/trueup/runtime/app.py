@@ -19,7 +19,6 @@ from trueup.runtime.outages import Outages
 
 _FAUST: Final = "0.15.3"  # 0.13.1 to 0.15.1 break on each rebalance; the lane overrides private methods of this version
 _AIOKAFKA: Final = "0.14.0"
-_RECOVERY_S_MAX: Final = 120.0
 
 
 class LaneApp(faust.App):

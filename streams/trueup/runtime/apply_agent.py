@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -62,6 +62,7 @@ class ApplyHandler:
     """Handler of the batch lane for truth partitions, for one replica.
 
     :param connect: makes a connection object to the replica; partitions are spread over a few of them.
+    :param identity_of: which topic has a name now, as `topic_identity` writes it.
     :param now_us: the clock, microseconds since 1970, for convergence.
     """
 
@@ -72,6 +73,7 @@ class ApplyHandler:
         log_reader: TruthLog,
         registry: SchemaRegistry,
         metrics: ApplyMetrics,
+        identity_of: Callable[[str], Awaitable[str]],
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._tables = tables
@@ -79,6 +81,7 @@ class ApplyHandler:
         self._log = log_reader
         self._registry = registry
         self._metrics = metrics
+        self._identity_of = identity_of
         self._now_us = now_us
         self._held: dict[TP, tuple[Claim, ApplyTable]] = {}
         self._arriving: dict[TP, Arriving] = {}
@@ -89,19 +92,23 @@ class ApplyHandler:
     async def prepare(self, tp: TP) -> int:
         """Claims the partition at the replica; a former writer is fenced. The replica knows what it has, and as what
         the copy was made: an edited registration does not reach the rows before `trueup apply --rebuild`.
+
+        Raises TopicChanged when the topic was made anew: an offset of the old one says nothing in it, within its bounds
+        or not.
         """
         self._held.pop(tp, None)
         replica, table = self._replica_of(tp), self._tables[tp.topic]
         self._arriving[tp] = Arriving(table.systems)
-        claim = await replica.claim(tp.topic, tp.partition)
+        identity = await self._identity_of(tp.topic)
+        claim = await replica.claim(tp.topic, tp.partition, identity)
+        if claim.topic_identity != identity:
+            detail = f"partition {tp.partition} was read from topic {claim.topic_identity}, which is now {identity}"
+            raise _topic_changed(tp, table, detail)
         begin, end = await self._log.bounds(tp.topic, tp.partition)
         position = begin if claim.next_offset is None else claim.next_offset
         if not begin <= position <= end:
-            raise TopicChanged(
-                f'topic "{tp.topic}" is not the one this replica was filled from',
-                detail=f"partition {tp.partition} holds offsets {begin} to {end}, the replica is at {position}",
-                hint="restore the topic; else set next_offset to NULL in trueup.progress there, then run trueup verify",
-            )
+            detail = f"partition {tp.partition} holds offsets {begin} to {end}, the replica is at {position}"
+            raise _topic_changed(tp, table, detail)
         self._held[tp] = (claim, self._as_made(table, await replica.recorded(table.plan)))
         self._metrics.as_of(table.plan.table, tp.partition, claim.as_of_us)
         log.info("partition claimed", topic=tp.topic, partition=tp.partition, offset=position, token=claim.token)
@@ -190,6 +197,15 @@ class ApplyHandler:
                 raise SchemaChanged(
                     f'truth of "{table.plan.table}" is written in a schema the registry does not have',
                     detail=f"schema id {schema_id}",
-                    hint="restore the registry, or publish the table anew: trueup resync",
+                    hint=f"restore the registry, or publish the table anew: trueup resync {table.systems[0]}",
                 ) from exc
             table.reader.learn(schema_id, schema)
+
+
+def _topic_changed(tp: TP, table: ApplyTable, detail: str) -> TopicChanged:
+    return TopicChanged(
+        f'topic "{tp.topic}" is not the one this replica was filled from',
+        detail=detail,
+        hint="restore the topic, else set next_offset to NULL in trueup.progress there; then restart this "
+        f"worker, and when it has caught up: trueup verify {table.plan.table}",
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trueup.adapters.postgres_source import dsn_parts
+from trueup.adapters.postgres_connect import dsn_parts
 from trueup.adapters.project_files import SYSTEMS_FOLDER
 from trueup.adapters.secret_references import Secrets
 from trueup.core.connector_config import CaptureLogin

@@ -15,6 +15,7 @@ import structlog
 from trueup.adapters.kafka_connect import ConnectorStatus
 from trueup.core.connector_config import connector_name
 from trueup.model.errors import CaptureFailed, Stop, TrueUpError
+from trueup.runtime.backoff import backoff_s
 from trueup.runtime.capture_metrics import CaptureMetrics
 from trueup.runtime.outages import Outages
 
@@ -109,8 +110,8 @@ class CaptureWatch:
             if lost is not None:
                 system.state = f"{lost.primary} -> {lost.hint}"
             elif now >= system.restart_at:
-                system.restart_at = now + min(_RESTART_S_MAX, _RESTART_S_FIRST * 2**system.restarts)
                 system.restarts += 1
+                system.restart_at = now + backoff_s(system.restarts, _RESTART_S_MAX, _RESTART_S_FIRST)
                 await asyncio.to_thread(self._connectors.restart_failed, connector_name(name))
                 self._metrics.restarted(name)
                 log.info("capture restarted", system=name, attempt=system.restarts)

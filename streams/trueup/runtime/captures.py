@@ -19,6 +19,7 @@ from trueup.model.registration import Project, System
 from trueup.model.settings import Settings
 from trueup.runtime.capture_look import look_at_capture
 
+_HELD_BY_SOMEBODY = frozenset({"PAUSED", "STOPPED"})
 _RESTART = "trueup apply"  # the command that restarts what failed, at once
 
 
@@ -90,8 +91,15 @@ def _connectors(settings: Settings, scopes: Mapping[str, Scope]) -> list[Problem
         elif not status.running:
             state = f"{status.connector}, tasks {', '.join(status.tasks) or 'none yet'}"
             what = f"capture of {system} does not run: {state}"
-            problems.append(Problem(what=what, next="see Connect's log", about=about))  # perhaps it is just starting
+            problems.append(Problem(what=what, next=_next_of(status, settings, system), about=about))
     return problems
+
+
+def _next_of(status: ConnectorStatus, settings: Settings, system: str) -> str:
+    """Perhaps it is just starting. A resync that was ended leaves it stopped, and a problem of its own that says so."""
+    if status.connector in _HELD_BY_SOMEBODY:
+        return f"curl -X PUT {settings.connect.url}/connectors/{connector_name(system)}/resume"
+    return "see Connect's log"
 
 
 def _unordered(settings: Settings, systems: Iterable[str]) -> list[Problem]:

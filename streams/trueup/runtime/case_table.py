@@ -45,11 +45,11 @@ class CaseTable:
         transaction of its former owner has ended then."""
         topic = self._table.cases_topic
         begin, end = await self._log.bounds(topic, self._partition)
-        found: dict[bytes, Case] = {}
+        self.known = {}
         if begin < end:
             async for pairs, _ in self._log.read(topic, self._partition, begin, end):
-                found |= {key: decode_case(value or b"") for key, value in pairs}
-        self.known = {key: known for key, case in found.items() if (known := remembered(case)) is not None}
+                for key, value in pairs:
+                    self._remember(key, decode_case(value or b""))
         self._tell()
 
     def close(self) -> None:
@@ -80,12 +80,17 @@ class CaseTable:
     def put_many(self, changed: Mapping[bytes, Case]) -> None:
         """After the commit."""
         for key, case in changed.items():
-            before = self.known.pop(key, None)
-            if (known := remembered(case)) is not None:
-                self.known[key] = known
+            before = self.known.get(key)
+            self._remember(key, case)
             _say(before, case)
         if changed:
             self._tell()
+
+    def _remember(self, key: bytes, case: Case) -> None:
+        """At once, also while reading: the topic has every case there ever was, with its rows."""
+        self.known.pop(key, None)
+        if (known := remembered(case)) is not None:
+            self.known[key] = known
 
     def _tell(self) -> None:
         self._on_open(self._table.table, self._partition, [case.deadline_us for case in self.open.values()])

@@ -50,7 +50,7 @@ for command in (
 
 @app.command()
 def version() -> None:
-    """Print the version."""
+    """Print the version. Example: trueup version"""
     typer.echo(__version__)
 
 

@@ -42,7 +42,7 @@ def alerts(
     Example: trueup alerts --output rules.yml
     """
     from trueup.adapters.promtool import Promtool, program  # noqa: PLC0415 - for this command only
-    from trueup.adapters.rule_files import write_whole  # noqa: PLC0415
+    from trueup.adapters.whole_file import write_whole  # noqa: PLC0415
     from trueup.runtime.alert_files import prove, rules_text, tests_text  # noqa: PLC0415
     from trueup.stack.settings import StackSettings  # noqa: PLC0415
 
@@ -73,7 +73,7 @@ def dashboards(
     project: ProjectOption = PROJECT_DEFAULT,
 ) -> None:
     """Write Grafana's dashboards for the registered tables. Example: trueup dashboards infra/grafana"""
-    from trueup.adapters.rule_files import write_whole  # noqa: PLC0415 - for this command only
+    from trueup.adapters.whole_file import write_whole  # noqa: PLC0415 - for this command only
     from trueup.core.dashboards import dashboard_documents  # noqa: PLC0415
     from trueup.runtime.alert_files import dashboard_text  # noqa: PLC0415
 

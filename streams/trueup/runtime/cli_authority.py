@@ -29,7 +29,10 @@ def authority(
     json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="A Mermaid flowchart on stdout.")] = False,
 ) -> None:
-    """Show which system owns which table, who has copies of it, and in which window."""
+    """Show which system owns which table, who has copies of it, and in which window.
+
+    Example: trueup authority --json
+    """
     if json and mermaid:
         raise Refused("--json and --mermaid exclude each other", hint="choose one of them")
     _, registered = open_project(Path(project))

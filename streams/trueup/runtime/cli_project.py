@@ -12,14 +12,12 @@ from typing import Annotated
 
 import typer
 
-from trueup.adapters.project_files import read_project, refuse_problems
+from trueup.adapters.project_files import read_project
 from trueup.adapters.rules_module import read_rule_functions
 from trueup.adapters.secret_references import Secrets
 from trueup.adapters.settings_file import read_settings
-from trueup.core.column_rules import problems_with_columns
 from trueup.core.registration_rules import problems_of
-from trueup.model.columns import CapturedTable
-from trueup.model.registration import Project, Table
+from trueup.model.registration import Project
 from trueup.model.settings import Settings
 
 ProjectOption = Annotated[
@@ -49,8 +47,3 @@ def open_project(path: Path) -> tuple[Settings, Project]:
 def open_secrets(settings: Settings) -> Secrets:
     """What resolves the references of registrations: this process's environment, then the stack's."""
     return Secrets(settings, os.environ)
-
-
-def check_columns(settings: Settings, table: Table, captured: CapturedTable) -> None:
-    """The checks that need the source's columns. Raises ConfigurationError with all mistakes."""
-    refuse_problems(settings.project_dir, problems_with_columns(table, captured))

@@ -18,7 +18,10 @@ from trueup.runtime.cli_project import PROJECT_DEFAULT, ProjectOption
 
 @errors_as_text()
 def schemas(project: ProjectOption = PROJECT_DEFAULT) -> None:
-    """Write schemas/*.schema.json into the project, so that an editor completes and checks registrations."""
+    """Write schemas/*.schema.json into the project, so that an editor completes and checks registrations.
+
+    Example: trueup schemas
+    """
     folder = Path(project) / "schemas"
     try:
         folder.mkdir(parents=True, exist_ok=True)

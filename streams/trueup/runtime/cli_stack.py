@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from trueup.adapters.promtool import find_alertmanager
-from trueup.adapters.rule_files import write_whole
 from trueup.adapters.scrape_targets import targets_dir
+from trueup.adapters.whole_file import write_whole
 from trueup.model.settings import Settings
 from trueup.runtime.alert_files import rules_text
 from trueup.runtime.cli_errors import errors_as_text

@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from trueup.adapters.whole_file import write_whole
 from trueup.core.status_view import StatusView
-from trueup.model.errors import Refused
 from trueup.runtime.cli_errors import EXIT_REFUSED, errors_as_text
 from trueup.runtime.cli_project import PROJECT_DEFAULT, ProjectOption, open_project, open_secrets
 from trueup.runtime.status_read import read_status
@@ -44,7 +44,7 @@ def status(
     secrets = open_secrets(settings)
     view = read_status(settings, registered, secrets)
     if picture is not None:
-        _write(picture, svg(view, wide=wide))
+        write_whole(picture, svg(view, wide=wide), "name another file: --svg FILE")
     if json:
         typer.echo(msgspec.json.encode(view).decode())
     elif watch:
@@ -71,10 +71,3 @@ def show(view: StatusView, *, wide: bool = False) -> None:
 
 def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL, highlight=False)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as exc:
-        raise Refused(f'cannot write "{path}"', detail=str(exc), hint="name another file: --svg FILE") from exc

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table as Grid
 from rich.text import Text
 
-from trueup.core.verify import Comparison
+from trueup.core.verify import Comparison, cure_of
 from trueup.model.errors import Refused
 from trueup.model.registration import Project, Table
 from trueup.runtime.cli_errors import errors_as_text
@@ -73,7 +73,7 @@ def verify(
         typer.echo(f"differing rows {differing}" + ("" if caught_up else ", and copies that did not catch up in time"))
         for r in results:
             if r.differing:
-                typer.echo(f"next: trueup repair {r.table} --replica {r.replica} --dry-run", err=True)
+                typer.echo(f"next: {cure_of(registered.tables[r.table], r.replica)}", err=True)
     if differing or not caught_up:
         raise typer.Exit(1)
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from trueup.adapters.kafka_topics import PART as KAFKA
+from trueup.adapters.kafka_errors import PART as KAFKA
 from trueup.adapters.postgres_proofs import ProofLine
 from trueup.core.copy_state import CopyLook, CopyState, copy_state, has_moved
 from trueup.core.status_problems import Problem, Scope

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import psycopg
-
-from trueup.adapters.postgres_errors import translate
+from trueup.adapters.postgres_connect import replica_session
 from trueup.adapters.secret_references import Secrets
 from trueup.adapters.topic_reader import TopicReader
 from trueup.core.dead_letters import DeadLetterEntry, entry_of, replay_record
 from trueup.core.truth_codec import peek_version
-from trueup.model.errors import Refused, Unreachable
+from trueup.model.errors import Refused
 from trueup.model.event import LogRecord
 from trueup.model.registration import Project, Table
 from trueup.model.settings import Settings
@@ -90,13 +88,8 @@ class DeadLetters:
             return []
         dsn = self._secrets.writer_dsn(self._project.replicas[replica])
         tables = {t.target_of(c): t.table for t, c in self._project.tables_copied_to(replica)}
-        try:
-            with psycopg.connect(dsn, connect_timeout=8) as connection:
-                rows = connection.execute(_REPLICA_LETTERS).fetchall()
-        except psycopg.OperationalError as exc:
-            raise Unreachable(f"replica {replica}", detail=str(exc)) from exc
-        except psycopg.Error as exc:
-            raise translate(exc, replica, "trueup.dead_letters") from exc
+        with replica_session(replica, dsn, "trueup.dead_letters") as session:
+            rows = session.execute(_REPLICA_LETTERS).fetchall()
         return [
             DeadLetterEntry(
                 id=f"{replica}:{row[0]}",

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from trueup.adapters.kafka_transactions import Outgoing
 from trueup.core.decode import age_of
 from trueup.core.pipeline import BatchDecision, DecidePlan
 from trueup.model.decision import Reject
 from trueup.model.event import LogRecord
-
-_DEAD_LETTER_VALUE_BYTES_MAX: Final = (
-    9 << 20
-)  # below max.message.bytes with headers; a larger original is cut, and says so
+from trueup.model.topic import PAYLOAD_BYTES_MAX
 
 
 def outgoing_of(decision: BatchDecision, plan: DecidePlan) -> list[Outgoing]:
@@ -37,8 +32,8 @@ def dead_letter(topic: str, record: LogRecord, why: Reject) -> Outgoing:
         "trueup.offset": str(age_of(record)),
     }
     value = record.value
-    if value is not None and len(value) > _DEAD_LETTER_VALUE_BYTES_MAX:
+    if value is not None and len(value) > PAYLOAD_BYTES_MAX:
         headers["trueup.value_cut_from_bytes"] = str(len(value))
-        value = value[:_DEAD_LETTER_VALUE_BYTES_MAX]
+        value = value[:PAYLOAD_BYTES_MAX]
     original = tuple(record.headers)
     return Outgoing(topic, record.key, value, original + tuple((k, v.encode()) for k, v in headers.items()))

@@ -43,7 +43,7 @@ class HealthServer:
                 f'port "{self._port}" of the worker\'s metrics is taken',
                 file="trueup.toml",
                 field="worker.metrics_port_base",
-                hint="another worker runs on this host: give this one --metrics-port",
+                hint="another worker runs on this host: give this one a --name of its own and --metrics-port 0",
             ) from exc
 
     async def stop(self) -> None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, closing
 from typing import Any
 
 import msgspec
 import psycopg
 
-from trueup.adapters.postgres_errors import translate
+from trueup.adapters.postgres_connect import Session, replica_session
 from trueup.adapters.postgres_proofs import ProofLine, ProofStore
 from trueup.adapters.secret_references import Secrets
 from trueup.adapters.topic_reader import TopicReader
 from trueup.freshness import Freshness, look_at_all
 from trueup.model.decision import Outcome
-from trueup.model.errors import Unreachable
 from trueup.model.registration import Project, Table
 from trueup.model.write import REPLICA_OUTCOMES
 from trueup.runtime.partition_memory import DECIDE_GROUP, PartitionMemory
@@ -132,16 +131,9 @@ class ProgressReader:
         with self._connected(replica) as connection:
             return connection.execute(_PROGRESS.encode()).fetchall()
 
-    @contextmanager
-    def _connected(self, replica: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    def _connected(self, replica: str) -> AbstractContextManager[Session]:
         dsn = self._secrets.writer_dsn(self._project.replicas[replica])
-        try:
-            with psycopg.connect(dsn, connect_timeout=8) as connection:
-                yield connection
-        except psycopg.OperationalError as exc:
-            raise Unreachable(f"replica {replica}", detail=str(exc)) from exc
-        except psycopg.Error as exc:
-            raise translate(exc, replica, "trueup.progress") from exc
+        return replica_session(replica, dsn, "trueup.progress")
 
 
 def _add(totals: Totals, next_offset: int | None, *counts: int) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import Final, assert_never
 
 from trueup.adapters import postgres_source_sql as sql
 from trueup.adapters.connector_template import connector_template
 from trueup.adapters.secret_references import Secrets
 from trueup.adapters.topic_reader import TopicReader
+from trueup.adapters.whole_file import write_whole
 from trueup.core.capture_health import has_streamed
 from trueup.core.connector_config import config_digest, notification_topic, notifies, silent
 from trueup.core.truth_schema import canonical_text
@@ -92,7 +92,7 @@ class Provisioner:
         parts = self._parts
         match step:
             case WriteSchema():
-                _write(step.path, canonical_text(step.schema))
+                write_whole(step.path, canonical_text(step.schema))
             case RegisterSchema():
                 parts.registry.register(step.subject, step.schema)
                 parts.registry.set_compatibility(step.subject, step.compatibility)
@@ -180,13 +180,3 @@ def _in_first_snapshot(connector: str, system: str, waited_s: float) -> Refused:
         detail="it is in its first snapshot, which waits for open transactions at the source",
         hint=f'see pg_stat_activity at "{system}"; run trueup apply again when it has ended',
     )
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".new")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as exc:
-        raise Refused(f'cannot write "{path}"', detail=exc.strerror, hint="check the folder's permissions") from exc

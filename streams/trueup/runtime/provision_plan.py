@@ -183,7 +183,7 @@ def _capture_steps(
     if parts.connect.plugin_version(config["connector.class"]) is None:
         raise Refused(
             f'"connect" does not have {config["connector.class"]}',
-            hint="install the plugin; see infra/README.md",
+            hint='install the plugin; see "What Kafka and Connect must allow" in infra/README.md',
         )
     if (
         running is not None

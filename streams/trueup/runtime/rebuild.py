@@ -35,6 +35,7 @@ from trueup.model.write import BatchResult, Claim, CopyPlan, Replica, ReplicaBat
 from trueup.runtime.apply_agent import ApplyHandler, ApplyTable
 from trueup.runtime.lane import Batch
 from trueup.runtime.metrics import ApplyMetrics
+from trueup.runtime.partition_memory import topic_identity
 
 _SWAP_ATTEMPTS: Final = 20  # of up to 2 s each, with a pause: half a minute of readers that do not let go
 _SWAP_PAUSE_S: Final = 0.5
@@ -72,6 +73,7 @@ class RebuildRun:
         self._topic = rebuild.new.truth_topic
         self._log = TruthLog(where.settings.kafka.bootstrap_servers)
         self._registry = SchemaRegistry(where.settings.registry.url)
+        self._identity = ""
         self._handler = self._fill_handler()
         self._starts: dict[TP, int] = {}
         self._positions: dict[TP, int] = {}
@@ -98,9 +100,11 @@ class RebuildRun:
             await execute(connection, statements, replica=replica)
 
     async def _take_partitions(self) -> None:
-        found = KafkaTopics(self._where.settings.kafka.bootstrap_servers).describe([self._topic])
+        kafka = KafkaTopics(self._where.settings.kafka.bootstrap_servers)
+        found = kafka.describe([self._topic])
         if self._topic not in found:
             raise TopicChanged(f'topic "{self._topic}" does not exist', hint="run: trueup apply")
+        self._identity = topic_identity(kafka.cluster().cluster_id, found[self._topic].topic_id)
         for number in range(found[self._topic].partitions):
             tp = TP(self._topic, number)
             self._positions[tp] = await self._handler.prepare(tp)
@@ -161,7 +165,12 @@ class RebuildRun:
             self._log,
             self._registry,
             ApplyMetrics(CollectorRegistry(), [shadow.table], shadow.replica),
+            self._identity_of,
         )
+
+    async def _identity_of(self, _topic: str) -> str:
+        """Of the one topic there is, asked when its partitions are taken."""
+        return self._identity
 
 
 class _ShadowReplica:
@@ -170,8 +179,8 @@ class _ShadowReplica:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
 
-    async def claim(self, topic: str, partition: int) -> Claim:
-        return await self._replica.claim(shadow_progress(topic), partition)
+    async def claim(self, topic: str, partition: int, topic_identity: str) -> Claim:
+        return await self._replica.claim(shadow_progress(topic), partition, topic_identity)
 
     async def recorded(self, registered: CopyPlan) -> CopyPlan:
         return await self._replica.recorded(registered)

@@ -6,12 +6,18 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from trueup.adapters.postgres_connect import dsn_parts
 from trueup.adapters.postgres_freshness import CopyWindow, plan_freshness
 from trueup.adapters.postgres_rebuild import look_at_old, plan_shadow, refusal
 from trueup.adapters.postgres_rebuild_sql import swap
 from trueup.adapters.postgres_replica import connect
-from trueup.adapters.postgres_replica_ddl import execute, find_rebuilds, plan_replica, refuse_other_database
-from trueup.adapters.postgres_source import dsn_parts
+from trueup.adapters.postgres_replica_ddl import (
+    execute,
+    find_rebuilds,
+    instance_of,
+    plan_replica,
+    refuse_other_database,
+)
 from trueup.adapters.secret_references import Secrets
 from trueup.core.boundary import compile_copy_checks
 from trueup.core.rules_copy import compile_copy
@@ -39,6 +45,7 @@ class Replicas:
         self._captured: Mapping[str, CapturedTable] = {}
         self._added: Mapping[str, frozenset[str]] = {}
         self._instances: Mapping[str, str] = {}
+        self._seen: dict[str, str] = {}  # the replica of each database
 
     def steps(
         self,
@@ -46,12 +53,13 @@ class Replicas:
         added: Mapping[str, frozenset[str]],
         instances: Mapping[str, str],
     ) -> tuple[list[Step], list[Step]]:
-        """What is made at replicas, and the rebuilds. Raises UnsafeChange naming every copy that may not change.
+        """What is made at replicas, and the rebuilds. Raises UnsafeChange naming every copy that may not change, and
+        Refused when two replicas are one database.
 
         :param added: by table, columns of the source that no truth record has yet; a copy gets them in its place.
         :param instances: what tells the database of each system.
         """
-        self._captured, self._added, self._instances = captured, added, instances
+        self._captured, self._added, self._instances, self._seen = captured, added, instances, {}
         made: list[Step] = []
         rebuilt: list[Step] = []
         refused: list[Rebuild] = []
@@ -115,6 +123,7 @@ class Replicas:
         async with await connect(replica.replica, dsn, application_name=_NAME) as connection:
             if any(plan.writer for plan in plans):
                 await refuse_other_database(connection, replica.replica, self._instances.get(replica.replica, ""))
+            self._refuse_second_name(replica.replica, await instance_of(connection, replica.replica))
             rebuilds = await find_rebuilds(connection, plans, self._added)
             statements = await plan_replica(
                 connection, plans, role, adopt=self._adopt, rebuilds=rebuilds, added=self._added
@@ -126,6 +135,17 @@ class Replicas:
                 shadow = await plan_shadow(connection, rebuild, old, role)
                 steps.append(RebuildCopy(rebuild=rebuild, shadow=tuple(shadow), swap=tuple(swap(rebuild, old))))
             return statements, rebuilds, steps
+
+    def _refuse_second_name(self, replica: str, instance: str) -> None:
+        """`core.registration_rules` refuses one reference for two replicas; two can lead to one database as well."""
+        earlier = self._seen.setdefault(instance, replica)
+        if earlier != replica:
+            raise Refused(
+                f'replica "{replica}" is the same database as replica "{earlier}"',
+                detail="progress, recorded copies and windows are kept once in a database, not for each replica name",
+                hint="one replica per database: tables for both can be registered under one replica name; else correct"
+                f" dsn and ddl_dsn in connectors/replicas/{replica}.yaml",
+            )
 
     async def _make(self, replica: Replica, plans: Sequence[CopyPlan]) -> None:
         dsn = self._secrets.ddl_dsn(replica)

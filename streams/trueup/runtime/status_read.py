@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import msgspec
 
-from trueup.adapters.kafka_topics import PART as KAFKA
+from trueup.adapters.kafka_errors import PART as KAFKA
 from trueup.adapters.secret_references import Secrets
 from trueup.core.case_view import CaseCounts
 from trueup.core.status_problems import (
@@ -73,7 +73,7 @@ def read_status(settings: Settings, project: Project, secrets: Secrets) -> Statu
     problems = [*captures.problems, *copies.problems, *seen.problems]
     for (table, replica), copy in seen.copies.items():
         if copy.proof is not None:
-            problems += difference_problems(table, replica, copy.proof.differing_keys)
+            problems += difference_problems(project.tables[table], replica, copy.proof.differing_keys)
     problems += workers.problems
     problems += [problem for table, found in cases.items() for problem in case_problems(table, found)]
     problems = losses_first(problems)
@@ -150,4 +150,7 @@ def _workers(settings: Settings, project: Project) -> _Workers:
 def _start_of(entry: dict[str, str]) -> str:
     if entry["kind"] == "verify":
         return "trueup verify --follow"
-    return " ".join(filter(None, ("trueup worker", entry["kind"], entry["replica"])))
+    parts = ["trueup worker", entry["kind"], entry["replica"]]
+    if entry["name"] not in {entry["kind"], f"apply-{entry['replica']}"}:
+        parts.append(f"--name {entry['name']} --metrics-port 0")  # beside another one of its kind
+    return " ".join(filter(None, parts))

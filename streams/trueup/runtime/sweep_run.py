@@ -57,6 +57,6 @@ async def _keys_with_letters(log: TruthLog, topic: str, partition: int, epoch: i
     keys: set[bytes] = set()
     if begin < end:
         async for records in log.records(topic, partition, begin, end):
-            letters = (record for record in records if brought_by_letter(record.key, dict(record.headers), epoch))
+            letters = (record for record in records if brought_by_letter(record, epoch))
             keys |= {letter.key for letter in letters if letter.key is not None}
     return keys

@@ -17,6 +17,7 @@ import structlog
 
 from trueup.adapters.postgres_proofs import ProofStore
 from trueup.adapters.secret_references import Secrets
+from trueup.core.verify import cure_of
 from trueup.model.errors import Retryable, TrueUpError
 from trueup.model.registration import Copy, Project, Table
 from trueup.model.settings import Settings
@@ -124,8 +125,8 @@ class Follower:
         if self._refusals.pop(place, None) is not None:
             log.info("copy is compared again", table=place[0], replica=place[1])
         if found.differing:
-            cure = f"trueup repair {table.table} --replica {copy.replica} --dry-run"
-            log.error("copy differs", table=place[0], replica=place[1], keys=found.differing, hint=cure)
+            hint = cure_of(table, copy.replica)
+            log.error("copy differs", table=place[0], replica=place[1], keys=found.differing, hint=hint)
         self._show(copy.replica)
 
     def _on_rows(self, rows: int) -> None:

@@ -8,9 +8,9 @@ from contextlib import closing
 from typing import Final
 
 import msgspec
-import psycopg
 
 from trueup.adapters.postgres_compare import Side, replica_relation, source_relation
+from trueup.adapters.postgres_heartbeat import beat
 from trueup.adapters.postgres_proofs import ProofStore
 from trueup.adapters.schema_registry import SchemaRegistry
 from trueup.adapters.secret_references import Secrets
@@ -21,7 +21,6 @@ from trueup.core.key_ranges import ranges_fit
 from trueup.core.rules_copy import compile_copy
 from trueup.core.truth_schema import captured_table
 from trueup.core.verify import KEYS_SHOWN_MAX, Comparison, captured_key_text, counted_kinds
-from trueup.model.errors import Unreachable
 from trueup.model.proof import Difference, Finding, PassState, Proof
 from trueup.model.registration import Copy, Project, Table
 from trueup.model.settings import Settings
@@ -135,17 +134,7 @@ class Verification:
     def _beat(self, system: str, deadline: float) -> bool:
         topic = heartbeat_topic(system)
         start = {number: end for (_, number), end in self._topics.ends([topic]).items()}
-        dsn = self._secrets.owner_dsn(self._project.systems[system])
-        try:
-            with psycopg.connect(dsn, connect_timeout=8, autocommit=True) as connection:
-                row = connection.execute(
-                    "UPDATE trueup.heartbeat SET beat = beat + 1, beaten_at = clock_timestamp()"
-                    " WHERE system = %s RETURNING beat",
-                    (system,),
-                ).fetchone()
-        except psycopg.OperationalError as exc:
-            raise Unreachable(f"source {system}", detail=str(exc)) from exc
-        wanted = 0 if row is None else int(row[0])
+        wanted = beat(system, self._secrets.owner_dsn(self._project.systems[system]))
         return self._until(lambda: self._newest_beat(system, start) >= wanted, deadline)
 
     def _newest_beat(self, system: str, start: dict[int, int]) -> int:

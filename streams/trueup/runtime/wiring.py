@@ -71,6 +71,17 @@ class Kafka:
             topic_identity(self.cluster_id, capture.topic_id), topic_identity(self.cluster_id, truth.topic_id)
         )
 
+    async def identity_of(self, topic: str) -> str:
+        """Which topic has this name now. Raises Unreachable; TopicChanged when there is none."""
+        found = await asyncio.to_thread(self._topics.describe, [topic])
+        if topic not in found:
+            raise TopicChanged(
+                f'topic "{topic}" does not exist',
+                detail="it was there when this worker started, and was deleted since",
+                hint="restore it, else run trueup apply and publish its table anew: trueup resync SYSTEM",
+            )
+        return topic_identity(self.cluster_id, found[topic].topic_id)
+
     async def _facts(self, table: Table) -> tuple[TopicFacts | None, TopicFacts | None]:
         found = await asyncio.to_thread(self._topics.describe, [table.capture_topic, table.truth_topic])
         return found.get(table.capture_topic), found.get(table.truth_topic)
@@ -185,6 +196,7 @@ async def run_apply(
             log,
             registry,
             metrics,
+            kafka.identity_of,
         )
         breaker = Breaker(f"replica {replica}")
         worker.registry.register(BreakerMetrics(breaker))

@@ -19,15 +19,15 @@ from typing import Final, TypeVar
 import structlog
 from prometheus_client import CollectorRegistry
 
-from trueup.adapters.rule_files import write_whole
 from trueup.adapters.scrape_targets import remove_target, write_target
+from trueup.adapters.whole_file import write_whole
 from trueup.model.errors import Retryable
 from trueup.model.settings import Settings
+from trueup.runtime.backoff import backoff_s
 from trueup.runtime.health import HealthServer
 from trueup.runtime.outages import Outages
 from trueup.runtime.process_metrics import ProcessMetrics, register_process
 
-_BACKOFF_S_FIRST: Final = 0.5
 _BACKOFF_S_MAX: Final = 15.0
 
 ValueT = TypeVar("ValueT")
@@ -58,15 +58,15 @@ class Worker:
 
     async def patiently(self, doing: Callable[[], Awaitable[ValueT]]) -> ValueT | None:
         """Tries until it works; None when the worker was told to stop meanwhile. Only Retryable is waited out."""
-        delay_s = _BACKOFF_S_FIRST
+        failures = 0
         while not self.stopping.is_set():
             try:
                 value = await doing()
             except Retryable as exc:
                 self.outages.begin("start", exc)
+                failures += 1
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.stopping.wait(), delay_s)
-                delay_s = min(_BACKOFF_S_MAX, delay_s * 2)
+                    await asyncio.wait_for(self.stopping.wait(), backoff_s(failures, _BACKOFF_S_MAX))
             else:
                 self.outages.end("start")
                 return value

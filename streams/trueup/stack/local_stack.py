@@ -150,12 +150,9 @@ class LocalStack:
         """Start one part and wait until it works; nothing if it already does."""
         self._start(self._part(part), _Reporter(on_progress))
 
-    def stop_part(self, part: str, *, kill: bool = False) -> None:
-        """Stop one part; with `kill` as a crash would."""
-        if kill:
-            self.kill_part(part)
-        else:
-            self._stop(self._part(part), _Reporter(None))
+    def stop_part(self, part: str) -> None:
+        """Stop one part."""
+        self._stop(self._part(part), _Reporter(None))
 
     def kill_part(self, part: str) -> None:
         """End one part and its children with SIGKILL."""

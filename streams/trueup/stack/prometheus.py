@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from trueup.adapters.promtool import program
-from trueup.adapters.rule_files import write_whole, yaml_text
+from trueup.adapters.rule_files import yaml_text
+from trueup.adapters.whole_file import write_whole
 from trueup.stack.part import Part, replies
 from trueup.stack.process import Launch, ServerProcess
 from trueup.stack.settings import LOOPBACK, StackSettings, alertmanager_port, prometheus_port

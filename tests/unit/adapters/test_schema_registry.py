@@ -36,6 +36,12 @@ def test_an_unknown_id_is_a_lookup_error() -> None:
         registry({}).schema_by_id(7)
 
 
+def test_a_schema_that_is_no_avro_is_a_lookup_error() -> None:
+    protobuf = {"schemaType": "PROTOBUF", "schema": 'syntax = "proto3"; message Row { int64 id = 1; }'}
+    with pytest.raises(LookupError, match="no Avro"):
+        registry({"GET /schemas/ids/7": httpx.Response(200, json=protobuf)}).schema_by_id(7)
+
+
 def test_a_schema_that_is_not_there_has_no_id() -> None:
     assert registry({}).id_of("s", SCHEMA) is None
     assert registry({"POST /subjects/s": httpx.Response(200, json={"id": 3})}).id_of("s", SCHEMA) == 3

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from confluent_kafka import KafkaError
+from msgspec.structs import replace
 
 from trueup.adapters import topic_reader
 from trueup.adapters.topic_reader import TopicReader
-from trueup.model.errors import Unreachable
+from trueup.model.errors import Refused, TrueUpError, Unreachable
+from trueup.model.event import LogRecord
+from trueup.model.topic import MESSAGE_BYTES_MAX
 
 
 class HalfSilent:
@@ -128,3 +131,59 @@ def test_a_leader_that_says_nothing_is_kafka_not_answering(reader: TopicReader) 
     reader._admin = HalfSilent()  # type: ignore[assignment]
     with pytest.raises(Unreachable, match="kafka"):
         reader.ends(["a"])
+
+
+class Broker:
+    """A producer whose broker answers with an error, or an offset."""
+
+    code: int | None = None
+    settings: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, settings: dict[str, Any], **_: object) -> None:
+        Broker.settings = settings
+
+    def produce(self, *_: object, on_delivery: Any, **__: object) -> None:
+        error = None if self.code is None else KafkaError(self.code)
+        on_delivery(error, Message(0, 41))
+
+    def flush(self, _: float) -> None: ...
+
+
+class Denying(Broker):
+    code = KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+class Narrow(Broker):
+    code = KafkaError.MSG_SIZE_TOO_LARGE
+
+
+class Away(Broker):
+    code = KafkaError._MSG_TIMED_OUT
+
+
+LETTER = LogRecord("a", 0, -1, 0, b"k", b"v", (("h", b"x"),))
+
+
+@pytest.mark.parametrize(
+    ("broker", "error", "said"),
+    [(Denying, Refused, 'denies access to topic "a"'), (Narrow, Refused, "too large"), (Away, Unreachable, "kafka")],
+)
+def test_what_the_broker_refuses_to_write_is_said(
+    reader: TopicReader, monkeypatch: pytest.MonkeyPatch, broker: type[Broker], error: type[TrueUpError], said: str
+) -> None:
+    monkeypatch.setattr(topic_reader, "Producer", broker)
+    with pytest.raises(error, match=said) as found:
+        reader.write(LETTER)
+    assert found.value.hint
+
+
+def test_a_letter_as_large_as_a_topic_takes_is_sent(reader: TopicReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own limit at librdkafka is a megabyte, and a letter holds up to nine."""
+    monkeypatch.setattr(topic_reader, "Producer", Broker)
+    assert reader.write(LETTER) == 41
+    assert Broker.settings["message.max.bytes"] == MESSAGE_BYTES_MAX
+
+
+def test_what_librdkafka_itself_refuses_is_an_error_of_ours(reader: TopicReader) -> None:
+    with pytest.raises(Refused, match="too large"):
+        reader.write(replace(LETTER, value=bytes(MESSAGE_BYTES_MAX + 1)))

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from tests.alerting import ROOT, demo_project, exposed, metrics_of, series_of
-from trueup.core.alert_cases import CASES
+from trueup.core.alert_cases import CASES, copies
 from trueup.core.alert_rules import anchor, annotations_of, rule_document, rule_groups
 from trueup.core.alert_tests import filled_in
 from trueup.core.window_alerts import budget_of
 from trueup.core.window_edges import edges_of
 from trueup.model.alerting import Recording
-from trueup.model.registration import Project
+from trueup.model.registration import Copy, Project, Source, Table, Window
 
 PROJECT = demo_project()
 GROUPS = rule_groups(PROJECT)
@@ -74,8 +74,29 @@ def test_each_copy_has_its_window_and_budget() -> None:
     assert recorded["stock", "shop", "trueup:window_seconds"] == "vector(5)"
     assert recorded["stock", "reporting", "trueup:window_seconds"] == "vector(300)"
     assert recorded["stock", "shop", "trueup:error_budget:ratio"] == "vector(0.001)"
-    copies = sum(len(table.replicas) for table in PROJECT.tables.values())
-    assert len(recorded) == 2 * copies
+    count = sum(len(table.copies) for table in PROJECT.tables.values())
+    assert len(recorded) == 2 * count
+
+
+def test_the_copies_at_writers_have_windows_and_are_tried_out() -> None:
+    shared = Table(
+        table="shared",
+        writers=["shop", "warehouse"],
+        source=Source(table="public.shared"),
+        key=["id"],
+        window=Window(within="7s"),
+        replicas=[Copy(replica="reporting")],
+    )
+    project = msgspec.structs.replace(PROJECT, tables={"shared": shared})
+    windows = [
+        (rule.labels["replica"], rule.expr)
+        for group in rule_groups(project)
+        for rule in group.rules
+        if isinstance(rule, Recording) and rule.record == "trueup:window_seconds"
+    ]
+    assert windows == [(replica, "vector(7)") for replica in ("shop", "warehouse", "reporting")]
+    assert [subject.labels["replica"] for subject in copies(project)] == ["shop", "warehouse", "reporting"]
+    assert edges_of(project) == (7.0,)
 
 
 @pytest.mark.parametrize(("objective", "budget"), [("99.9%", 0.001), ("99.95%", 0.0005), ("90%", 0.1)])

@@ -11,6 +11,7 @@ from trueup.core.pipeline import DecidePlan
 from trueup.model.case import Case, CaseStatus, Side
 from trueup.model.decision import Escalate, Outcome
 from trueup.model.registration import Cases
+from trueup.model.topic import PAYLOAD_BYTES_MAX
 from trueup.model.version import make_version
 
 NEGATIVE = order(amount="-1.00")
@@ -154,7 +155,7 @@ def test_a_snapshot_of_a_new_epoch_brings_the_image_again() -> None:
 
 def test_an_image_too_large_for_a_record_is_a_dead_letter() -> None:
     partition = Partition()
-    huge = order(amount="-1.00", customer="x" * cases.CASE_BYTES_MAX)
+    huge = order(amount="-1.00", customer="x" * PAYLOAD_BYTES_MAX)
     batch = partition.decide(change(0), change(1, "u", huge))
     assert [why.error_class for _, why in batch.dead] == ["CaseTooLarge"]
     assert not partition.open

@@ -182,7 +182,7 @@ def test_kafka_comes_before_whoever_knows_better_but_not_before_a_replica_that_i
         (look(age_s=9, to_apply=1), {("apply", "warehouse"): "w"}, "trueup worker apply reporting"),
         (look(age_s=9, to_decide=1, to_apply=1), {("decide", ""): "decide"}, "trueup worker apply reporting"),
         (look(age_s=9, to_decide=1), ALL_WORKERS, "see the log of worker decide"),
-        (look(age_s=9), ALL_WORKERS, "trueup verify orders --replica reporting"),
+        (look(age_s=9), ALL_WORKERS, "trueup verify orders"),
     ],
 )
 def test_a_copy_that_stands_without_a_problem(seen: CopyLook, workers: dict[tuple[str, str], str], step: str) -> None:

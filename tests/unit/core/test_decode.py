@@ -250,6 +250,20 @@ def test_a_schema_that_is_no_envelope_is_refused() -> None:
         EnvelopeDecoder(truth)
 
 
+@pytest.mark.parametrize("schema", ["string", ["null", "string"], {"type": "array", "items": "string"}, 7, None])
+def test_a_schema_that_is_no_record_is_refused(schema: Any) -> None:
+    """Ids are global in the registry: any producer may frame its records with one of these."""
+    with pytest.raises(ValueError, match="no Debezium envelope"):
+        EnvelopeDecoder(schema)
+
+
+def test_a_schema_that_avro_refuses_is_refused() -> None:
+    schema = copy.deepcopy(envelope_schema())
+    schema["fields"].append({"name": "more", "type": "no such type"})
+    with pytest.raises(ValueError, match="cannot be read"):
+        EnvelopeDecoder(schema)
+
+
 def test_an_envelope_without_a_row_is_refused() -> None:
     """`_learn_schemas` expects ValueError; anything else ends the worker, and its successor."""
     schema = envelope_schema()

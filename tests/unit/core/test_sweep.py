@@ -1,8 +1,10 @@
 """The sweep's decision: which keys are gone, and what their deletion beats and loses to."""
 
+from typing import Any
+
 import pytest
 
-from tests.envelopes import CAPTURED, ORDERS, orders_codec
+from tests.envelopes import CAPTURED, ORDERS, log_record, orders_codec
 from tests.several_writers import BASE, CRM, held_by, plan_of, row
 from trueup.core.control import Sweep
 from trueup.core.sweep import brought_by_letter, deletion, restored, swept_keys, version_of_sweep
@@ -13,6 +15,7 @@ from trueup.model.event import Op
 from trueup.model.version import RANK_MAX, RANK_MIN, make_version, rank_in
 
 A = b"a" * 16
+NOTHING: Any = None  # Kafka's header values may be null
 SWEEP = Sweep(epoch=2, offset=50, time_us=9_000_000)
 
 
@@ -49,10 +52,19 @@ def test_the_truth_says_that_the_key_is_gone_and_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "epoch", "brought"), [(b"k", b"2", True), (b"k", b"1", False), (None, b"2", False), (b"k", b"x", False)]
+    ("key", "epoch", "brought"),
+    [
+        (b"k", b"2", True),
+        (b"k", b"1", False),
+        (None, b"2", False),
+        (b"k", b"x", False),
+        (b"k", b"2" * 5_000, False),
+        (b"k", NOTHING, False),
+    ],
 )
 def test_a_dead_letter_of_the_epoch_says_that_its_key_is_there(key: bytes | None, epoch: bytes, brought: bool) -> None:
-    assert brought_by_letter(key, {"trueup.epoch": epoch}, 2) is brought
+    letter = log_record(0, b"value", key=key, headers=(("trueup.epoch", epoch),))
+    assert brought_by_letter(letter, 2) is brought
 
 
 def test_a_row_that_several_systems_write_is_published_again_and_for_all_of_them() -> None:
