@@ -217,6 +217,18 @@ def test_a_prefix_read_again_publishes_nothing(
 
 
 @by_plan
+def test_deleted_rows_read_again_publish_nothing_and_ask_nobody(name: str) -> None:
+    """A delete has the version of the row it deletes; found by the property above: a case, and a deletion once more."""
+    row = Step("c", 1, "1.00", "open", TIMES[0], 1, 1, False, None, None)
+    records = partition_of([row, row, *[row._replace(kind="d")] * 2])
+    partition = Partition(PLANS[name])
+    partition.take(records)
+    partition.guard = Guard()
+    again = partition.take(records)
+    assert (again.truths, again.cases, again.counts[Outcome.APPLIED]) == ([], {}, 0)
+
+
+@by_plan
 @given(taken=steps())
 def test_truth_says_what_its_record_said_and_nothing_else(name: str, taken: list[Step]) -> None:
     """Never invented: neither a row nor a key that no change of the owner carried, and no placeholder."""

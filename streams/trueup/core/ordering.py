@@ -173,6 +173,10 @@ def _compare_ranks(event: ChangeEvent, version: Version, held: Held, column: Col
     # (Not of a replayed letter, which may be older than what is held: versions never decrease.)
     if event.op is Op.DELETE and rank >= held_rank and version > held.version:
         return None
+    # Nor is what it deleted, or a change before that, when it is read once more: the owner's log says what came first.
+    is_earlier = offset_of(version) < offset_of(held.version)
+    if held.content_hash == DELETED_HASH and rank <= held_rank and is_earlier:
+        return Skip(Outcome.STALE, "older than its deletion")
     if abs(rank - held_rank) <= uncertainty_us:
         return Escalate(
             f"version column {column.column}",

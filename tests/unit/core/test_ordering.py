@@ -301,6 +301,22 @@ def test_a_late_delete_of_equal_rank_does_not_take_the_version_back() -> None:
     assert verdict is not None, "published at 1/rank/4 after 1/rank/10"
 
 
+@pytest.mark.parametrize("column", [BY_TIME, BY_COUNTER])
+@pytest.mark.parametrize("behind", [0, 1, SECOND])
+def test_what_was_deleted_is_no_case_when_it_is_read_once_more(column: ColumnVersion, behind: int) -> None:
+    """F-23: with the group's offsets lost, every deleted row asked a person whether it was there."""
+    deleted = Held(COLUMN_HELD.version, DELETED_HASH)
+    answer = column_verdict(HELD_RANK - behind, column=column, offset=9, held=deleted)
+    assert outcome(answer) is Outcome.STALE
+
+
+def test_a_row_inserted_after_the_deletion_and_close_to_it_is_a_case() -> None:
+    """Its time says that it may be older, and the log that it is newer."""
+    deleted = Held(COLUMN_HELD.version, DELETED_HASH)
+    assert isinstance(column_verdict(HELD_RANK - 1, held=deleted), Escalate)
+    assert isinstance(column_verdict(HELD_RANK + 1, offset=9, held=deleted), Escalate)
+
+
 def test_the_epoch_stands_above_the_column() -> None:
     assert column_verdict(HELD_RANK - 99 * SECOND, epoch=2) is None
     assert column_verdict(HELD_RANK, epoch=2) is None
