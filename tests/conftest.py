@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager, contextmanager
 import hypothesis
 import pytest
 
-NEEDS_SERVERS = ("integration", "kafka", "promtool")
+NEEDS_SERVERS = ("integration", "promtool")
 
 # No deadline per example: it fails on a busy machine and proves nothing. pytest-timeout bounds the test.
-hypothesis.settings.register_profile("dev", max_examples=100, deadline=None, print_blob=True)
-hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("trueup", max_examples=100, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("trueup")
 
 Starting = Callable[[str], AbstractContextManager[None]]
 
@@ -34,7 +34,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # `make` passes SIGTERM on; as an interrupt it lets fixtures stop the servers they started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    hypothesis.settings.load_profile("ci" if config.getoption("--require-servers") else "dev")
 
 
 @pytest.hookimpl(trylast=True)

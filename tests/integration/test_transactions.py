@@ -23,7 +23,7 @@ from trueup.adapters.truth_log import TruthLog
 from trueup.model.errors import Fenced
 from trueup.runtime.partition_memory import PartitionMemory
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.integration
 
 TIMEOUT_MS = 20_000
 WITHIN_S = 60.0

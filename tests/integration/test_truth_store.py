@@ -218,7 +218,7 @@ def truth_topic(broker: str) -> Iterator[tuple[str, str]]:
     asyncio.run(admin(create=False))
 
 
-@pytest.mark.kafka
+@pytest.mark.integration
 def test_catching_up_equals_a_direct_read_however_the_store_was_left(
     truth_topic: tuple[str, str], tmp_path: Path
 ) -> None:

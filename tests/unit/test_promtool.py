@@ -50,7 +50,6 @@ def all_alerts() -> set[str]:
 
 
 @pytest.mark.promtool
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_rule_of_the_demo_is_well_formed_and_fires_where_it_must(promtool: Promtool) -> None:
     assert prove(demo_project(), promtool) is None

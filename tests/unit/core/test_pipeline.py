@@ -3,15 +3,14 @@
 import copy
 from typing import Any
 
-import msgspec
 import pytest
 
+from tests.decisions import CHECKED, PLAN, applied, batch, content, counts, decided, held_of
 from tests.envelopes import (
     BY_COUNTER,
     BY_TIME,
     COMMIT_TIME_US,
     HOLE,
-    ORDERS,
     SCHEMA_ID,
     SECRET,
     change,
@@ -25,58 +24,12 @@ from tests.envelopes import (
 )
 from trueup.core.decode import EnvelopeDecoder
 from trueup.core.ordering import Guard
-from trueup.core.pipeline import BatchDecision, DecidePlan, decide, decide_batch
-from trueup.core.truth_codec import hash_row
-from trueup.model.decision import DELETED_HASH, Apply, Decision, Held, Outcome, Reject, Skip
+from trueup.core.pipeline import decide, decide_batch
+from trueup.model.decision import DELETED_HASH, Apply, Held, Outcome, Reject, Skip
 from trueup.model.errors import SourceWentBack
 from trueup.model.event import LogRecord, Op, Position
-from trueup.model.registration import Check
 from trueup.model.version import make_version, split_version
 from trueup.runtime.decided_records import dead_letter
-
-PLAN = orders_plan()
-CHECKED = orders_plan(
-    msgspec.structs.replace(
-        ORDERS,
-        checks=[
-            Check(column="amount", min=0),
-            Check(column="state", one_of=["open", "paid"], on_violation="flag"),
-        ],
-    )
-)
-
-
-def decided(record: LogRecord, held: Held | None = None, plan: DecidePlan = PLAN) -> Decision:
-    return decide(record, held, Guard(), plan)[0]
-
-
-def applied(record: LogRecord, held: Held | None = None, plan: DecidePlan = PLAN) -> Apply:
-    answer = decided(record, held, plan)
-    assert isinstance(answer, Apply), answer
-    return answer
-
-
-def held_of(record: LogRecord, plan: DecidePlan = PLAN) -> Held:
-    truth = applied(record, None, plan).truth
-    return Held(truth.version, truth.content_hash)
-
-
-def content(row: dict[str, Any]) -> bytes:
-    return hash_row(PLAN.codec.encode_row(row))
-
-
-def batch(*records: LogRecord, plan: DecidePlan = PLAN, guard: Guard | None = None) -> BatchDecision:
-    answer = decide_batch(records, {}, guard or Guard(), plan)
-    assert sum(answer.counts.values()) == len(records), "each record ends in exactly one outcome"
-    assert answer.counts.keys() == set(Outcome)
-    assert answer.counts[Outcome.APPLIED] == len(answer.truths)
-    assert answer.counts[Outcome.REJECTED] == len(answer.dead)
-    return answer
-
-
-def counts(answer: BatchDecision) -> dict[Outcome, int]:
-    return {outcome: count for outcome, count in answer.counts.items() if count}
-
 
 # --- apply ------------------------------------------------------------------------------------------------------------
 
