@@ -112,6 +112,7 @@ class World:
         self.plan = plan
         self.log = Log([(r.key, r.value, r.headers) if isinstance(r, LogRecord) else r for r in records])
         self.order = Truncate(1, len(records), 7, Position(*AT))
+        self.learned: set[bytes] = set()
 
     def owned(self, held: Mapping[bytes, Held], cases: Mapping[bytes, Case], commits: int = -1) -> OwnedPartition:
         table = CaseTable(cast(Any, None), self.plan.table, 0, 10_000, lambda *_: None)
@@ -121,7 +122,10 @@ class World:
         return OwnedPartition(self.plan, parts[0], parts[1], table, memory, cast(Any, None))
 
     async def truncate(self, owned: OwnedPartition) -> int:
-        return await truncate(self.order, cast(Any, self.log), owned, _learn)
+        return await truncate(self.order, cast(Any, self.log), owned, _learn, self._learn_held)
+
+    async def _learn_held(self, held: Mapping[bytes, Held]) -> None:
+        self.learned |= held.keys()
 
     async def boundary(self) -> int:
         return await boundary_of(self.order, cast(Any, self.log), "shop.public.orders", 0, self.plan, _learn)
@@ -244,6 +248,7 @@ def test_batches_and_parts_and_kills_change_nothing(
     whole = world.owned(held, cases)
     done = asyncio.run(world.truncate(whole))
     assert _published(whole) == (rows, gone)
+    assert _numbers(world.learned) == {*range(9), 11}, "what is held may be of a former schema"
     assert asyncio.run(world.truncate(whole)) == 0, "nothing is left to do"
     for name in ("_PART_RECORDS", "_PART_RECORDS_WITH_ROWS", "_TURN_RECORDS", "_TURN_KEYS", "_BACK_RECORDS"):
         monkeypatch.setattr(truncate_run, name, 2)

@@ -304,7 +304,8 @@ class DecideHandler:
                 owned.letters = await read_letters(self._log, plan.table.dead_letter_topic, tp.partition, owned.table)
             case Truncate():
                 learn = partial(learn_captured, self._registry, plan=plan)
-                done = await truncate(order, self._log, owned, learn)
+                learn_held = partial(learn_kept, self._registry, plan=plan)
+                done = await truncate(order, self._log, owned, learn, learn_held)
                 log.info("truncated", topic=tp.topic, partition=tp.partition, published=done)
                 guard = (guard if guard.epoch == order.epoch else Guard(order.epoch)).truncated(order.position)
                 owned.letters = await read_letters(self._log, plan.table.dead_letter_topic, tp.partition, owned.table)

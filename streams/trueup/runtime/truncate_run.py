@@ -11,7 +11,7 @@ megabytes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from itertools import islice
 from typing import Final
@@ -31,7 +31,7 @@ from trueup.core.truncation import (
     place_in,
     version_deleted,
 )
-from trueup.model.decision import TruthRecord
+from trueup.model.decision import Held, TruthRecord
 from trueup.model.event import LogRecord
 from trueup.runtime.owned_partition import OwnedPartition
 
@@ -45,14 +45,15 @@ _PART_RECORDS: Final = 500_000  # about as many keys at most are kept; for each 
 _PART_RECORDS_WITH_ROWS: Final = 100_000  # where the table keeps rows, those of the keys are kept too
 
 Learn = Callable[[Sequence[LogRecord]], Awaitable[None]]
+LearnHeld = Callable[[Mapping[bytes, Held]], Awaitable[None]]
 
 
-async def truncate(order: Truncate, log: TruthLog, owned: OwnedPartition, learn: Learn) -> int:
+async def truncate(order: Truncate, log: TruthLog, owned: OwnedPartition, learn: Learn, learn_held: LearnHeld) -> int:
     """Publishes what a truncate changes in its partition, the offset staying at the control record. Returns how much.
 
     A case of a key that was not written again is over: its row is gone, or never was.
 
-    :param learn: makes the schemas of records known to the plan.
+    :param learn: makes the schemas of records known to the plan, `learn_held` those of what is held of keys.
     """
     plan, memory, source = owned.plan, owned.memory, owned.producer.source
     capture = _Capture(log, source.topic, source.partition)
@@ -62,16 +63,18 @@ async def truncate(order: Truncate, log: TruthLog, owned: OwnedPartition, learn:
         stretch = await _since(order, capture, plan, learn)
     records_max = _PART_RECORDS_WITH_ROWS if plan.keeps_rows else _PART_RECORDS
     parts = 1 + (order.offset - stretch.boundary) // records_max
-    return sum([await _settle(stretch, Part(number, parts), capture, owned) for number in range(parts)])
+    return sum([await _settle(stretch, Part(number, parts), capture, owned, learn_held) for number in range(parts)])
 
 
-async def _settle(stretch: Stretch, part: Part, capture: _Capture, owned: OwnedPartition) -> int:
+async def _settle(stretch: Stretch, part: Part, capture: _Capture, owned: OwnedPartition, learn_held: LearnHeld) -> int:
     """Carries a truncate out for some of the keys. Returns how much was published."""
     order, cases = stretch.order, owned.cases
     again = Replay(stretch, owned.plan, cases.known, part)
     async with aclosing(capture.walk(stretch.boundary, order.offset)) as walk:
         async for records in walk:
-            again.feed(records, owned.table.get_many(keys_of(records)))
+            held = owned.table.get_many(keys_of(records))
+            await learn_held(held)
+            again.feed(records, held)
     changed = again.changed_cases(owned.table.get_many(again.keys_of_cases)) | {
         key: case_over(case, order)
         for key, case in cases.open.items()
