@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from tests.envelopes import ORDERS, key_of, orders_plan
 from trueup.core.case_decision import NotObeyed, Obeyed, judge
-from trueup.core.cases import remembered
+from trueup.core.cases import remember
 from trueup.core.control import DecisionOrder
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch, held_of
@@ -62,9 +62,7 @@ class Partition:
 
     def _took(self, cases: dict[bytes, Case]) -> None:
         for key, case in cases.items():
-            self.cases.pop(key, None)
-            if (known := remembered(case)) is not None:
-                self.cases[key] = known
+            remember(self.cases, key, case)
 
     def case(self, order_id: int = 1) -> Case:
         return self.open[key_of(order_id)]

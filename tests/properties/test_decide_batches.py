@@ -23,7 +23,7 @@ from tests.envelopes import (
     order,
     orders_plan,
 )
-from trueup.core.cases import remembered
+from trueup.core.cases import remember
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import BatchDecision, DecidePlan, decide_batch
 from trueup.core.truth_codec import DELETED_HASH, hash_row
@@ -142,9 +142,7 @@ class Partition:
         assert sum(decision.counts.values()) == len(records)
         self.held |= decision.held
         for key, case in decision.cases.items():
-            self.cases.pop(key, None)
-            if (known := remembered(case)) is not None:
-                self.cases[key] = known
+            remember(self.cases, key, case)
         self.guard = decision.guard
         self.truths += decision.truths
         self.dead += [record.offset for record, _ in decision.dead]

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from tests.case_makers import CHECKED, Partition, decision_on
 from tests.envelopes import change, key_of, order
+from tests.replays import Settled, settled
 from trueup.core.case_decision import Obeyed
 from trueup.core.control import Truncate, decision_record
-from trueup.core.decided_again import Settled, settled
 from trueup.core.pipeline import held_of
 from trueup.core.truncation import case_over, deletion, is_case_of_before, is_row_of_before, version_deleted
 from trueup.core.truth_codec import TruthReader

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.envelopes import BY_COUNTER, ORDERS, change, key_of, order, orders_plan
+from tests.replays import settled
 from trueup.core.control import Truncate, order_of
-from trueup.core.decided_again import settled
 from trueup.core.decode import truncate_event
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import DecidePlan, decide_batch, held_of

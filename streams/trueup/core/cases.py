@@ -142,13 +142,14 @@ def is_settled(case: Case, held: Held | None, version: Version, content_hash: by
     return epoch_of(version) == epoch_of(held.version) and content_hash.hex() in {s.content_hash for s in case.sides}
 
 
-def remembered(case: Case) -> Case | None:
-    """What has to be known of a case for as long as it is the newest of its key; of a decided one not its rows."""
-    if case.status is CaseStatus.SUPERSEDED:
-        return None
+def remember(known: dict[bytes, Case], key: bytes, case: Case) -> None:
+    """Keeps what has to be known of a case while it is the newest of its key; of a decided one not its rows."""
+    known.pop(key, None)
     if case.is_open:
-        return case
-    return msgspec.structs.replace(case, sides=tuple(msgspec.structs.replace(side, row=None) for side in case.sides))
+        known[key] = case
+    elif case.status is not CaseStatus.SUPERSEDED:
+        sides = tuple(msgspec.structs.replace(side, row=None) for side in case.sides)
+        known[key] = msgspec.structs.replace(case, sides=sides)
 
 
 def with_image(case: Case, image: Side, why: Escalate, *, several: bool) -> Case:

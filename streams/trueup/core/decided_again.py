@@ -34,7 +34,6 @@ from trueup.core.truncation import (
     is_before,
     is_case_of_before,
     is_row_of_before,
-    keys_of,
     version_deleted,
 )
 from trueup.model.case import Case, CaseDecision
@@ -43,16 +42,6 @@ from trueup.model.event import ChangeEvent, LogRecord, Op
 from trueup.model.version import Version, make_version, offset_of, split_version
 
 GONE: Final = "the row it took was truncated at the source"
-
-
-class Settled(msgspec.Struct, frozen=True):
-    """What is to be published for the keys that were written between a truncate and its control record.
-
-    :param cases: of keys whose open case has other sides than it would have had, or would not be over.
-    """
-
-    truths: list[TruthRecord]
-    cases: dict[bytes, Case]
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -114,7 +103,7 @@ class Replay:
         self._stretch, self._plan, self._known_cases = stretch, plan, known_cases
         self._guard = Guard(order.epoch, order.position, order.time_us).truncated(order.position)
         self._keys: dict[bytes, _Key] = {}
-        self._cases: dict[bytes, Case] = {}  # as `cases.remembered` keeps them
+        self._cases: dict[bytes, Case] = {}  # as `cases.remember` keeps them
         self._decisions: dict[bytes, list[LogRecord]] = {}
         for record in stretch.decisions:
             self._decisions.setdefault(record.key or b"", []).append(record)
@@ -194,12 +183,7 @@ class Replay:
             known.made_at = record.offset
             self._judged.pop(key, None)
         if (case := batch.cases.get(key)) is not None:
-            self._keep(key, case)
-
-    def _keep(self, key: bytes, case: Case) -> None:
-        self._cases.pop(key, None)
-        if (known := cases.remembered(case)) is not None:
-            self._cases[key] = known
+            cases.remember(self._cases, key, case)
 
     def _judge(self, key: bytes, offset: int, decision: CaseDecision, now: Held, known: _Key) -> None:
         """A decision stands if it was obeyed, and the image it took is there."""
@@ -214,12 +198,12 @@ class Replay:
                 known.held = now if is_its_own else held_of(answer.truth, self._plan)
                 newest = self._known_cases.get(key)
                 if newest is not None and newest.decision is not None and newest.decision.id == decision.id:
-                    self._keep(key, newest)  # it has the images the person saw
+                    cases.remember(self._cases, key, newest)  # it has the images the person saw
                 else:
-                    self._keep(key, cases.decided(case, upon_these, known.held.version))
+                    cases.remember(self._cases, key, cases.decided(case, upon_these, known.held.version))
                 return
             if is_its_own:
-                self._keep(key, cases.refused(case, decision, GONE))
+                cases.remember(self._cases, key, cases.refused(case, decision, GONE))
         if is_its_own:
             self._fallen.add(key)
 
@@ -313,32 +297,6 @@ class Replay:
                 return self._placed(truth)
             case _:
                 raise AssertionError("a change that made a truth makes one by itself")
-
-
-def settled(
-    records: Sequence[LogRecord],
-    boundary: int,
-    order: Truncate,
-    held: Mapping[bytes, Held],
-    known_cases: Mapping[bytes, Case],
-    plan: DecidePlan,
-) -> Settled:
-    """What is to be published for the keys of the records that lie between the truncate and its control record: a
-    `Replay` of records that are few, as tests have them.
-
-    Decided once more, as after the truncate, they say which rows are there; only what differs from what is held is
-    published. Nothing is counted a second time.
-
-    :param records: the partition's, from `boundary` to the control record.
-    :param held: what is held of their keys now; `known_cases` their newest cases, those that are open or decided.
-    """
-    decisions = [record for record in records if decision_in(record) is not None]
-    stretch = Stretch(boundary, order, decisions, written_in(records, keys_of(decisions)))
-    again = Replay(stretch, plan, known_cases)
-    again.feed(records, held)
-    truths = again.truths(again.keys, held)
-    truths += [truth for record in records if (truth := again.truth_of(record)) is not None]
-    return Settled(truths, again.changed_cases(held))
 
 
 def written_in(records: Iterable[LogRecord], keys: AbstractSet[bytes]) -> set[tuple[bytes, int]]:

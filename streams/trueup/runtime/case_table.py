@@ -12,7 +12,7 @@ import structlog
 
 from trueup.adapters.kafka_transactions import Outgoing
 from trueup.adapters.truth_log import TruthLog
-from trueup.core.cases import decode_case, encode_case, remembered
+from trueup.core.cases import decode_case, encode_case, remember
 from trueup.model.case import Case, CaseStatus
 from trueup.model.errors import DeadLetterCapReached
 from trueup.model.registration import Table
@@ -48,8 +48,8 @@ class CaseTable:
         self.known = {}
         if begin < end:
             async for pairs, _ in self._log.read(topic, self._partition, begin, end):
-                for key, value in pairs:
-                    self._remember(key, decode_case(value or b""))
+                for key, value in pairs:  # at once: the topic has every case there ever was, with its rows
+                    remember(self.known, key, decode_case(value or b""))
         self._tell()
 
     def close(self) -> None:
@@ -81,16 +81,10 @@ class CaseTable:
         """After the commit."""
         for key, case in changed.items():
             before = self.known.get(key)
-            self._remember(key, case)
+            remember(self.known, key, case)
             _say(before, case)
         if changed:
             self._tell()
-
-    def _remember(self, key: bytes, case: Case) -> None:
-        """At once, also while reading: the topic has every case there ever was, with its rows."""
-        self.known.pop(key, None)
-        if (known := remembered(case)) is not None:
-            self.known[key] = known
 
     def _tell(self) -> None:
         self._on_open(self._table.table, self._partition, [case.deadline_us for case in self.open.values()])

@@ -12,8 +12,8 @@ import structlog
 
 from trueup.model.registration import Project
 from trueup.model.settings import Settings
+from trueup.runtime.backoff import backoff_s
 
-_RESTART_S_FIRST: Final = 0.5
 _RESTART_S_MAX: Final = 10.0
 _HEALTHY_AFTER_S: Final = 30.0  # a child that lived so long starts its backoff anew
 _REFUSED: Final = 2  # a command that cannot run will not be able to the next time either
@@ -36,7 +36,7 @@ async def supervise(settings: Settings, project: Project) -> None:
 
 async def _keep_running(name: str, command: list[str], settings: Settings, stop: asyncio.Event) -> None:
     arguments = [sys.executable, "-m", "trueup.runtime.cli", "worker", *command, "--project", str(settings.project_dir)]
-    delay_s = _RESTART_S_FIRST
+    failures = 1
     loop = asyncio.get_running_loop()
     while not stop.is_set():
         started = loop.time()
@@ -53,7 +53,8 @@ async def _keep_running(name: str, command: list[str], settings: Settings, stop:
             log.error("worker refuses to run", name=name)
             stop.set()
             return
-        delay_s = _RESTART_S_FIRST if loop.time() - started > _HEALTHY_AFTER_S else min(_RESTART_S_MAX, delay_s * 2)
+        failures = 1 if loop.time() - started > _HEALTHY_AFTER_S else failures + 1
+        delay_s = backoff_s(failures, _RESTART_S_MAX)
         log.warning("worker ended, starts anew", name=name, exit_code=child.returncode, in_s=delay_s)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), delay_s)

@@ -7,10 +7,11 @@ from msgspec.structs import replace
 
 from tests.case_makers import CHECKED, Partition, decision_on
 from tests.envelopes import BY_COUNTER, ORDERS, change, key_of, order, orders_plan
+from tests.replays import Settled, settled
 from trueup.core.case_decision import Obeyed
 from trueup.core.cases import nothing_held
 from trueup.core.control import DECISION_HEADER, Truncate, decision_record
-from trueup.core.decided_again import GONE, Settled, settled
+from trueup.core.decided_again import GONE
 from trueup.core.ordering import Guard
 from trueup.core.pipeline import decide_batch
 from trueup.model.case import Case
